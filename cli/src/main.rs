@@ -1,0 +1,3 @@
+//! The `exitgate` command.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Policy sources of Exitgate and the API types that users write.

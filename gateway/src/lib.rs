@@ -1,0 +1,1 @@
+//! The Exitgate gateway: listeners, evidence, enforcement, relay and records.

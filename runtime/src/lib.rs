@@ -1,0 +1,1 @@
+//! What every Exitgate binary shares: logging, admin server, shutdown, build information.
