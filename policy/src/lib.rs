@@ -1,1 +1,32 @@
-//! The policy language of Exitgate: model, compiler and decision. Pure: no I/O, no clock.
+//! The policy language of Exitgate: documents, compiler and decision.
+//!
+//! Pure: no input or output, no clock, no threads of its own. The caller brings a [`Snapshot`] of documents, compiles
+//! it once into a [`PolicySet`], takes the [`View`] of a workload and asks it for a [`Decision`] on the [`Evidence`]
+//! gathered so far. Anything that is unknown, missing or wrong denies.
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::string_slice))]
+
+pub mod address;
+pub mod compile;
+pub mod decide;
+pub mod evidence;
+pub mod index;
+pub mod model;
+pub mod name;
+pub mod path;
+pub mod reason;
+pub mod snapshot;
+
+pub use compile::{ObjectRef, PolicySet, Problem, Severity, compile};
+pub use decide::{
+    Assurance, Decision, Explanation, Phase, RuleRef, Shadow, ShadowKind, Tier, TlsAction, Verdict,
+    View,
+};
+pub use evidence::{
+    Attr, Entry, Evidence, Headers, Hello, Protocol, RequestHead, ResponseHead, TlsVersion,
+};
+pub use index::{NameSet, NameSetBuilder, NameSetError};
+pub use model::*;
+pub use name::{Authority, Host, Name, NameError};
+pub use path::{PathError, RequestPath};
+pub use reason::Reason;
+pub use snapshot::{PolicyResource, SetContent, SetResource, Snapshot, Workload};
