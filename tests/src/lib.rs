@@ -1,1 +1,29 @@
 //! Test kit of the Exitgate black-box suites.
+//!
+//! Every suite drives the built binary over loopback: a [`gateway::Gateway`] started on a folder of documents, a
+//! [`dns::DnsStub`] as its only resolver, [`origin::Origin`]s that write down what reached them, and raw byte
+//! [`client`]s. [`world::World`] puts the four together and holds what each row must satisfy at its end.
+//!
+//! 127.1.0.0/16 plays the internet (opened by one Admin `Pass` rule in the documents), 127.2.0.0/16 the private side
+//! that no rule opens: an origin may listen there and must never be reached.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "test kit: a failure is a panic that says what was awaited"
+)]
+#![allow(clippy::print_stderr, reason = "what a run found missing or measured is shown to its reader")]
+
+pub mod client;
+pub mod deadline;
+pub mod dns;
+pub mod documents;
+pub mod gateway;
+pub mod hello;
+pub mod log;
+pub mod origin;
+pub mod pki;
+pub mod records;
+pub mod rows;
+pub mod tunnel;
+pub mod world;
