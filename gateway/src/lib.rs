@@ -1,1 +1,4 @@
 //! The Exitgate gateway: listeners, evidence, enforcement, relay and records.
+
+pub mod evidence;
+pub mod http1;
