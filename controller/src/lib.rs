@@ -1,1 +1,4 @@
 //! Policy sources of Exitgate and the API types that users write.
+
+pub mod api;
+pub mod source;

@@ -1,0 +1,23 @@
+//! Policy documents in files: read, checked as a whole, made into a snapshot.
+//!
+//! The way of a file: [`files`] finds and reads it, [`document`] parses it keeping positions, [`schema`] holds it against
+//! the schema of its kind, [`load`](load()) puts the objects together and [`Loaded::compile`] has the policy compiler look
+//! at them. Every stage reports all that it finds, and each problem keeps its `file:line`.
+
+mod document;
+mod feed;
+mod files;
+mod load;
+mod object;
+mod report;
+mod schema;
+#[cfg(test)]
+mod testing;
+mod watch;
+
+pub use document::Position;
+pub use files::LoadError;
+pub use load::{Loaded, Options, load};
+pub use report::{Diagnostic, count};
+pub use schema::closest;
+pub use watch::Watcher;
