@@ -1,0 +1,74 @@
+"""The policies that the benchmark gives to the proxies."""
+
+# The floor keeps a gateway from loopback; the origin is there, so an administrator's rule opens it.
+OPEN_LOOPBACK = """\
+apiVersion: exitgate.dev/v1alpha1
+kind: ClusterEgressPolicy
+metadata: {name: open-loopback}
+spec:
+  tier: Admin
+  priority: 10
+  subject: {}
+  rules:
+  - name: loopback
+    action: Pass
+    to: {cidrs: [127.0.0.0/8]}
+"""
+
+
+def host_file(folder, count, allowed):
+    """`count` exact names, one per line, the one that is used last."""
+    path = folder / f"hosts-{count}.txt"
+    with open(path, "w") as f:
+        f.writelines(f"a{i}.allow.test\n" for i in range(count - 1))
+        f.write(f"{allowed}\n")
+    path.chmod(0o644)
+    return path
+
+
+def list_policy(folder, count, allowed):
+    """One rule that allows the names of a set."""
+    (folder / "loopback.yaml").write_text(OPEN_LOOPBACK)
+    file = host_file(folder, count, allowed)
+    (folder / "list.yaml").write_text(f"""\
+apiVersion: exitgate.dev/v1alpha1
+kind: ClusterEgressDomainSet
+metadata: {{name: listed}}
+spec:
+  feed: {{file: {file.name}}}
+---
+apiVersion: exitgate.dev/v1alpha1
+kind: EgressPolicy
+metadata: {{name: listed, namespace: default}}
+spec:
+  rules:
+  - name: listed
+    action: Allow
+    to: {{hostSets: [{{name: listed, kind: ClusterEgressDomainSet}}]}}
+""")
+
+
+def rule_policy(folder, rules, per_policy=100):
+    """`rules` rules in policies of a hundred, all of which select the workload; the last one matches."""
+    (folder / "loopback.yaml").write_text(OPEN_LOOPBACK)
+    left = rules - 1
+    number = 0
+    while left > 0:
+        n = min(per_policy, left)
+        lines = [f"  - name: r{i}\n    action: Allow\n"
+                 f"    to: {{hosts: [\"h{i}.p{number}.allow.test\"], ports: [443]}}\n" for i in range(n)]
+        write_policy(folder, f"p{number}", lines)
+        left -= n
+        number += 1
+    write_policy(folder, "origin", ["  - name: origin\n    action: Allow\n"
+                                    "    to: {hosts: [\"*.origin.test\"], protocol: TCP}\n"])
+
+
+def write_policy(folder, name, rules):
+    (folder / f"{name}.yaml").write_text(f"""\
+apiVersion: exitgate.dev/v1alpha1
+kind: EgressPolicy
+metadata: {{name: {name}, namespace: default}}
+spec:
+  rules:
+{"".join(rules)}""")

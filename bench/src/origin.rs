@@ -1,0 +1,117 @@
+//! The server behind every measurement. Ports from `base`: echo, TLS echo, HTTP/1.1, bulk.
+
+use crate::{Result, dns, net, tls};
+use std::future::Future;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::{JoinSet, spawn_local};
+use tokio_rustls::TlsAcceptor;
+
+pub(crate) const ECHO: u16 = 0;
+pub(crate) const TLS: u16 = 1;
+pub(crate) const HTTP: u16 = 2;
+pub(crate) const BULK: u16 = 3;
+
+const CHUNK: usize = 256 * 1024;
+const REPLY: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 100\r\n\r\n\
+    0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789";
+
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    #[arg(long)]
+    base: u16,
+    /// Where to write the CA certificate
+    #[arg(long)]
+    ca: PathBuf,
+    /// Where to answer DNS; may be given more than once
+    #[arg(long)]
+    dns: Vec<SocketAddr>,
+    #[arg(long, default_value_t = 0)]
+    mss: u32,
+}
+
+pub(crate) async fn run(o: Options) -> Result<()> {
+    let acceptor = TlsAcceptor::from(tls::server(&o.ca)?);
+    let chunk: Rc<[u8]> = vec![b'y'; CHUNK].into();
+    let at = |offset| SocketAddr::from((Ipv4Addr::LOCALHOST, o.base + offset));
+    let mut jobs = JoinSet::new();
+    for addr in o.dns {
+        jobs.spawn_local(dns::serve(addr));
+    }
+    jobs.spawn_local(serve(at(ECHO), o.mss, echo));
+    jobs.spawn_local(serve(at(TLS), o.mss, move |s| {
+        let acceptor = acceptor.clone();
+        async move {
+            if let Ok(s) = acceptor.accept(s).await {
+                echo(s).await;
+            }
+        }
+    }));
+    jobs.spawn_local(serve(at(HTTP), o.mss, http));
+    jobs.spawn_local(serve(at(BULK), o.mss, move |s| bulk(s, Rc::clone(&chunk))));
+    net::say("ready");
+    while let Some(job) = jobs.join_next().await {
+        job??;
+    }
+    Ok(())
+}
+
+async fn serve<F, Fut>(addr: SocketAddr, mss: u32, handle: F) -> io::Result<()>
+where
+    F: Fn(TcpStream) -> Fut,
+    Fut: Future<Output = ()> + 'static,
+{
+    let listener = net::listen(addr, mss)?;
+    loop {
+        match listener.accept().await {
+            Ok((s, _)) => {
+                s.set_nodelay(true)?;
+                spawn_local(handle(s));
+            }
+            // out of descriptors: some will come back
+            Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+        }
+    }
+}
+
+async fn echo<S: AsyncRead + AsyncWrite + Unpin>(mut s: S) {
+    let mut buf = [0; 2048];
+    while let Ok(n @ 1..) = s.read(&mut buf).await {
+        if s.write_all(&buf[..n]).await.is_err() || s.flush().await.is_err() {
+            return;
+        }
+    }
+    drop(s.shutdown().await);
+}
+
+async fn http(mut s: TcpStream) {
+    let mut buf = Vec::with_capacity(2048);
+    loop {
+        while let Some(end) = net::head_end(&buf) {
+            buf.drain(..end);
+            if s.write_all(REPLY).await.is_err() {
+                return;
+            }
+        }
+        if buf.len() > 64 * 1024 || !matches!(s.read_buf(&mut buf).await, Ok(1..)) {
+            return;
+        }
+    }
+}
+
+/// The first byte chooses: `D` sends until the other side goes, anything else swallows.
+async fn bulk(mut s: TcpStream, chunk: Rc<[u8]>) {
+    match s.read_u8().await {
+        Ok(b'D') => while s.write_all(&chunk).await.is_ok() {},
+        Ok(_) => {
+            let mut scratch = vec![0; CHUNK];
+            while let Ok(1..) = net::discard(&s, &mut scratch).await {}
+        }
+        Err(_) => {}
+    }
+}
