@@ -2,3 +2,4 @@
 
 pub mod evidence;
 pub mod http1;
+pub mod resolve;
