@@ -44,7 +44,7 @@ spec:
   rules:
   - name: listed
     action: Allow
-    to: {{hostSets: [{{name: listed, kind: ClusterEgressDomainSet}}]}}
+    to: {{hostSets: ["cluster/listed"], protocol: TCP}}
 """)
 
 
