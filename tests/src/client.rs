@@ -2,14 +2,44 @@
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::deadline::within;
 
-pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
+/// What a [`Wire`] runs over.
+pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {
+    /// Makes the drop of this stream a reset.
+    fn linger_zero(&self);
+}
+
+impl Io for TcpStream {
+    fn linger_zero(&self) {
+        socket2::SockRef::from(self)
+            .set_linger(Some(Duration::ZERO))
+            .unwrap();
+    }
+}
+
+impl<T: Io> Io for tokio_rustls::client::TlsStream<T> {
+    fn linger_zero(&self) {
+        self.get_ref().0.linger_zero();
+    }
+}
+
+impl<T: Io> Io for tokio_rustls::server::TlsStream<T> {
+    fn linger_zero(&self) {
+        self.get_ref().0.linger_zero();
+    }
+}
+
+impl Io for Box<dyn Io> {
+    fn linger_zero(&self) {
+        self.as_ref().linger_zero();
+    }
+}
 
 /// An HTTP/1 answer as it was on the wire.
 #[derive(Clone, Debug)]
@@ -61,18 +91,35 @@ pub struct Wire {
 
 impl Wire {
     pub async fn open(address: SocketAddr) -> Self {
-        let stream = within(&format!("a connection to {address}"), TcpStream::connect(address)).await.unwrap();
+        let stream = within(
+            &format!("a connection to {address}"),
+            TcpStream::connect(address),
+        )
+        .await
+        .unwrap();
         stream.set_nodelay(true).unwrap();
         let local = stream.local_addr().ok();
-        Self { stream: Box::new(stream), unread: Vec::new(), local }
+        Self {
+            stream: Box::new(stream),
+            unread: Vec::new(),
+            local,
+        }
     }
 
     pub fn over(stream: impl Io + 'static) -> Self {
-        Self { stream: Box::new(stream), unread: Vec::new(), local: None }
+        Self {
+            stream: Box::new(stream),
+            unread: Vec::new(),
+            local: None,
+        }
     }
 
     pub fn into_stream(self) -> Box<dyn Io> {
-        assert!(self.unread.is_empty(), "bytes were read past the answer: {:?}", self.unread);
+        assert!(
+            self.unread.is_empty(),
+            "bytes were read past the answer: {:?}",
+            self.unread
+        );
         self.stream
     }
 
@@ -81,27 +128,43 @@ impl Wire {
     }
 
     pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        within("the peer to take bytes", self.stream.write_all(bytes.as_ref())).await.unwrap();
-        within("the peer to take bytes", self.stream.flush()).await.unwrap();
+        within(
+            "the peer to take bytes",
+            self.stream.write_all(bytes.as_ref()),
+        )
+        .await
+        .unwrap();
+        within("the peer to take bytes", self.stream.flush())
+            .await
+            .unwrap();
     }
 
     /// Sends to a peer that may close at any byte.
     pub async fn offer(&mut self, bytes: impl AsRef<[u8]>) -> bool {
-        within("the peer to take bytes or to close", self.stream.write_all(bytes.as_ref())).await.is_ok()
+        within(
+            "the peer to take bytes or to close",
+            self.stream.write_all(bytes.as_ref()),
+        )
+        .await
+        .is_ok()
     }
 
     pub async fn finish_sending(&mut self) {
-        within("the end of sending", self.stream.shutdown()).await.unwrap();
+        within("the end of sending", self.stream.shutdown())
+            .await
+            .unwrap();
+    }
+
+    /// Reads what is there, without a deadline: an origin's clients have theirs.
+    pub(crate) async fn read_more(&mut self) -> std::io::Result<usize> {
+        self.stream.read_buf(&mut self.unread).await
     }
 
     async fn more(&mut self, what: &str) -> Result<usize, End> {
-        let mut buffer = [0; 16384];
-        match within(what, self.stream.read(&mut buffer)).await {
+        self.unread.reserve(16 * 1024);
+        match within(what, self.read_more()).await {
             Ok(0) => Err(End::Closed),
-            Ok(length) => {
-                self.unread.extend_from_slice(&buffer[..length]);
-                Ok(length)
-            }
+            Ok(length) => Ok(length),
             Err(error) if error.kind() == ErrorKind::UnexpectedEof => Err(End::Closed),
             Err(_) => Err(End::Reset),
         }
@@ -111,9 +174,24 @@ impl Wire {
     pub async fn take(&mut self, count: usize) -> Vec<u8> {
         while self.unread.len() < count {
             let read = self.more(&format!("{count} bytes")).await;
-            assert!(read.is_ok(), "the peer ended after {:?}", String::from_utf8_lossy(&self.unread));
+            assert!(
+                read.is_ok(),
+                "the peer ended after {:?}",
+                String::from_utf8_lossy(&self.unread)
+            );
         }
         self.unread.drain(..count).collect()
+    }
+
+    /// Reads and forgets so many bytes; returns how many came.
+    pub async fn swallow(&mut self, count: u64) -> u64 {
+        let mut received = self.unread.len() as u64;
+        self.unread.clear();
+        while received < count && self.more("more of a long body").await.is_ok() {
+            received += self.unread.len() as u64;
+            self.unread.clear();
+        }
+        received
     }
 
     /// Everything up to and with a marker.
@@ -140,23 +218,56 @@ impl Wire {
         }
     }
 
+    /// Ends the connection with a reset.
+    pub fn reset(self) {
+        self.stream.linger_zero();
+    }
+
     /// Fails unless the peer ends the connection without another byte.
     pub async fn closed(&mut self) -> End {
         let (bytes, end) = self.rest().await;
-        assert!(bytes.is_empty(), "bytes came before the close: {:?}", String::from_utf8_lossy(&bytes));
+        assert!(
+            bytes.is_empty(),
+            "bytes came before the close: {:?}",
+            String::from_utf8_lossy(&bytes)
+        );
         end
+    }
+
+    /// Fails unless a tunnel that carried a hello ends with nothing but a fatal TLS alert, if anything. Returns the
+    /// alert's description.
+    pub async fn refused_in_tls(&mut self) -> Option<u8> {
+        let (bytes, _) = self.rest().await;
+        match bytes.as_slice() {
+            [] => None,
+            [21, 3, _, 0, 2, 2, description] => Some(*description),
+            other => panic!(
+                "neither closed nor alerted: {:?}",
+                String::from_utf8_lossy(other)
+            ),
+        }
     }
 
     /// The next answer; `bodiless` for HEAD and for a CONNECT that is let through.
     pub async fn answer_to(&mut self, bodiless: bool) -> Answer {
         let head = String::from_utf8_lossy(&self.take_until("\r\n\r\n").await).into_owned();
-        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+        let status = head
+            .split(' ')
+            .nth(1)
+            .and_then(|status| status.parse().ok());
         let status = status.unwrap_or_else(|| panic!("no status in {head:?}"));
-        let mut answer = Answer { status, head, body: Vec::new() };
+        let mut answer = Answer {
+            status,
+            head,
+            body: Vec::new(),
+        };
         if bodiless || status == 204 || status == 304 || status < 200 {
             return answer;
         }
-        answer.body = if answer.header("transfer-encoding").eq_ignore_ascii_case("chunked") {
+        answer.body = if answer
+            .header("transfer-encoding")
+            .eq_ignore_ascii_case("chunked")
+        {
             self.chunked().await
         } else if let Ok(length) = answer.header("content-length").parse() {
             self.take(length).await
@@ -205,5 +316,7 @@ pub fn connect_head(target: &str) -> String {
 }
 
 pub fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
-    haystack.windows(needle.len()).position(|window| window == needle)
+    haystack
+        .windows(needle.len())
+        .position(|window| window == needle)
 }

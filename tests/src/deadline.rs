@@ -12,8 +12,6 @@ pub async fn within<T>(what: &str, event: impl Future<Output = T>) -> T {
 }
 
 pub async fn within_for<T>(limit: Duration, what: &str, event: impl Future<Output = T>) -> T {
-    match tokio::time::timeout(limit, event).await {
-        Ok(value) => value,
-        Err(_) => panic!("waited {limit:?} for {what}"),
-    }
+    let outcome = tokio::time::timeout(limit, event).await;
+    outcome.unwrap_or_else(|_| panic!("waited {limit:?} for {what}"))
 }

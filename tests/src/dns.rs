@@ -61,11 +61,17 @@ impl Answer {
     }
 
     pub fn failure() -> Self {
-        Self { code: ResponseCode::ServFail, ..Self::addresses(&[]) }
+        Self {
+            code: ResponseCode::ServFail,
+            ..Self::addresses(&[])
+        }
     }
 
     pub fn silence() -> Self {
-        Self { silent: true, ..Self::addresses(&[]) }
+        Self {
+            silent: true,
+            ..Self::addresses(&[])
+        }
     }
 }
 
@@ -110,15 +116,30 @@ impl DnsStub {
                 break (udp, tcp);
             }
         };
-        let stub =
-            Self { address: udp.local_addr().unwrap(), queries: Log::default(), zone: Arc::default() };
-        tokio::spawn(serve_datagrams(Arc::new(udp), Arc::clone(&stub.zone), stub.queries.clone()));
-        tokio::spawn(serve_streams(tcp, Arc::clone(&stub.zone), stub.queries.clone()));
+        let stub = Self {
+            address: udp.local_addr().unwrap(),
+            queries: Log::default(),
+            zone: Arc::default(),
+        };
+        tokio::spawn(serve_datagrams(
+            Arc::new(udp),
+            Arc::clone(&stub.zone),
+            stub.queries.clone(),
+        ));
+        tokio::spawn(serve_streams(
+            tcp,
+            Arc::clone(&stub.zone),
+            stub.queries.clone(),
+        ));
         stub
     }
 
     pub fn set(&self, name: &str, answer: Answer) {
-        self.zone.lock().unwrap().answers.insert(name.to_lowercase(), answer);
+        self.zone
+            .lock()
+            .unwrap()
+            .answers
+            .insert(name.to_lowercase(), answer);
     }
 
     pub fn point(&self, name: &str, address: &str) {
@@ -131,17 +152,36 @@ impl DnsStub {
         let mut message = Message::query();
         let name = Name::from_ascii(format!("{SENTINEL}.")).unwrap();
         message.add_query(hickory_proto::op::Query::query(name, RecordType::A));
-        socket.send_to(&message.to_vec().unwrap(), self.address).await.unwrap();
+        socket
+            .send_to(&message.to_vec().unwrap(), self.address)
+            .await
+            .unwrap();
         let mut answer = [0; 512];
-        within("the name server's answer to the suite", socket.recv_from(&mut answer)).await.unwrap();
-        self.queries.all().into_iter().map(|(name, _)| name).filter(|name| name != SENTINEL).collect()
+        within(
+            "the name server's answer to the suite",
+            socket.recv_from(&mut answer),
+        )
+        .await
+        .unwrap();
+        self.queries
+            .all()
+            .into_iter()
+            .map(|(name, _)| name)
+            .filter(|name| name != SENTINEL)
+            .collect()
     }
 }
 
-async fn serve_datagrams(socket: Arc<UdpSocket>, zone: Arc<Mutex<Zone>>, queries: Log<(String, RecordType)>) {
+async fn serve_datagrams(
+    socket: Arc<UdpSocket>,
+    zone: Arc<Mutex<Zone>>,
+    queries: Log<(String, RecordType)>,
+) {
     let mut buffer = [0; 4096];
     while let Ok((length, peer)) = socket.recv_from(&mut buffer).await {
-        let Some((answer, delay)) = respond(&buffer[..length], &zone, &queries) else { continue };
+        let Some((answer, delay)) = respond(&buffer[..length], &zone, &queries) else {
+            continue;
+        };
         let socket = Arc::clone(&socket);
         tokio::spawn(async move {
             tokio::time::sleep(delay).await; // the scripted delay itself
@@ -150,7 +190,11 @@ async fn serve_datagrams(socket: Arc<UdpSocket>, zone: Arc<Mutex<Zone>>, queries
     }
 }
 
-async fn serve_streams(listener: TcpListener, zone: Arc<Mutex<Zone>>, queries: Log<(String, RecordType)>) {
+async fn serve_streams(
+    listener: TcpListener,
+    zone: Arc<Mutex<Zone>>,
+    queries: Log<(String, RecordType)>,
+) {
     while let Ok((stream, _)) = listener.accept().await {
         let (zone, queries) = (Arc::clone(&zone), queries.clone());
         tokio::spawn(serve_stream(stream, zone, queries));
@@ -166,9 +210,13 @@ async fn serve_stream(
         let length = stream.read_u16().await?;
         let mut query = vec![0; usize::from(length)];
         stream.read_exact(&mut query).await?;
-        let Some((answer, delay)) = respond(&query, &zone, &queries) else { continue };
+        let Some((answer, delay)) = respond(&query, &zone, &queries) else {
+            continue;
+        };
         tokio::time::sleep(delay).await; // the scripted delay itself
-        stream.write_u16(u16::try_from(answer.len()).unwrap()).await?;
+        stream
+            .write_u16(u16::try_from(answer.len()).unwrap())
+            .await?;
         stream.write_all(&answer).await?;
     }
 }
@@ -181,10 +229,18 @@ fn respond(
     let query = Message::from_vec(query).ok()?;
     let question = query.queries.first()?.clone();
     let kind = question.query_type;
-    let name = question.name.to_ascii().trim_end_matches('.').to_lowercase();
+    let name = question
+        .name
+        .to_ascii()
+        .trim_end_matches('.')
+        .to_lowercase();
     queries.push((name.clone(), kind));
 
-    let mut answer = Message::new(query.metadata.id, MessageType::Response, query.metadata.op_code);
+    let mut answer = Message::new(
+        query.metadata.id,
+        MessageType::Response,
+        query.metadata.op_code,
+    );
     answer.metadata.recursion_desired = query.metadata.recursion_desired;
     answer.metadata.recursion_available = true;
     answer.add_query(question.clone());
@@ -198,13 +254,20 @@ fn respond(
         return None;
     }
     let asked = zone.asked.entry((name, kind)).or_default();
-    let round = script.rounds.get((*asked).min(script.rounds.len() - 1)).unwrap();
+    let round = script
+        .rounds
+        .get((*asked).min(script.rounds.len() - 1))
+        .unwrap();
     *asked += 1;
     answer.metadata.response_code = script.code;
     let mut owner = question.name;
     for alias in &script.aliases {
         let target = Name::from_ascii(format!("{alias}.")).unwrap();
-        answer.add_answer(Record::from_rdata(owner, script.ttl, RData::CNAME(CNAME(target.clone()))));
+        answer.add_answer(Record::from_rdata(
+            owner,
+            script.ttl,
+            RData::CNAME(CNAME(target.clone())),
+        ));
         owner = target;
     }
     for address in round {
@@ -215,6 +278,10 @@ fn respond(
         };
         answer.add_answer(Record::from_rdata(owner.clone(), script.ttl, data));
     }
-    let delay = if script.delayed.is_none_or(|delayed| delayed == kind) { script.delay } else { Duration::ZERO };
+    let delay = if script.delayed.is_none_or(|delayed| delayed == kind) {
+        script.delay
+    } else {
+        Duration::ZERO
+    };
     Some((answer.to_vec().unwrap(), delay))
 }

@@ -25,16 +25,31 @@ pub fn binary() -> PathBuf {
             }
             // target/<profile>/deps/<suite> → target/<profile>/exitgate
             let suite = std::env::current_exe().unwrap();
-            let profile = suite.parent().and_then(Path::parent).expect("a suite lies in target/<profile>/deps");
+            let profile = suite
+                .parent()
+                .and_then(Path::parent)
+                .expect("a suite lies in target/<profile>/deps");
             let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
             let mut build = std::process::Command::new(cargo);
-            build.args(["build", "--quiet", "--package", "exitgate", "--bin", "exitgate"]);
+            build.args([
+                "build",
+                "--quiet",
+                "--package",
+                "exitgate",
+                "--bin",
+                "exitgate",
+            ]);
             if profile.ends_with("release") {
                 build.arg("--release");
             }
             let status = build
                 .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
-                .env("CARGO_TARGET_DIR", profile.parent().expect("a profile lies in the target folder"))
+                .env(
+                    "CARGO_TARGET_DIR",
+                    profile
+                        .parent()
+                        .expect("a profile lies in the target folder"),
+                )
                 .status()
                 .expect("cargo starts");
             assert!(status.success(), "the binary under test does not build");
@@ -49,7 +64,11 @@ pub struct Folder(PathBuf);
 impl Folder {
     pub fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        let unique = format!("exitgate-test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let unique = format!(
+            "exitgate-test-{}-{}",
+            std::process::id(),
+            NEXT.fetch_add(1, Ordering::Relaxed)
+        );
         let path = std::env::temp_dir().join(unique);
         std::fs::create_dir_all(&path).unwrap();
         Self(path)
@@ -95,16 +114,26 @@ pub struct Launch {
     pub descriptors: Option<u32>,
     /// Leave standard output unread (a blocked record sink).
     pub deaf: bool,
+    /// The documents say where records go, not the command line.
+    pub own_records: bool,
 }
 
 impl Launch {
     pub fn new(documents: Folder) -> Self {
         let arguments = ["--listen", "127.0.0.1:0"].map(String::from).to_vec();
-        Self { documents, arguments, environment: Vec::new(), descriptors: None, deaf: false }
+        Self {
+            documents,
+            arguments,
+            environment: Vec::new(),
+            descriptors: None,
+            deaf: false,
+            own_records: false,
+        }
     }
 
     pub fn dns(mut self, server: SocketAddr) -> Self {
-        self.arguments.extend(["--dns-server".into(), server.to_string()]);
+        self.arguments
+            .extend(["--dns-server".into(), server.to_string()]);
         self
     }
 
@@ -117,15 +146,18 @@ impl Launch {
         let mut command = match self.descriptors {
             Some(limit) => {
                 let mut shell = Command::new("sh");
-                shell.args(["-c", &format!("ulimit -n {limit}; exec \"$0\" \"$@\"")]).arg(binary());
+                shell
+                    .args(["-c", &format!("ulimit -n {limit}; exec \"$0\" \"$@\"")])
+                    .arg(binary());
                 shell
             }
             None => Command::new(binary()),
         };
+        command.arg("up").arg(self.documents.path());
+        if !self.own_records {
+            command.args(["--records", "-"]);
+        }
         command
-            .arg("up")
-            .arg(self.documents.path())
-            .args(["--records", "-"])
             .args(&self.arguments)
             .envs(self.environment.iter().map(|(key, value)| (key, value)))
             .stdin(Stdio::null())
@@ -151,15 +183,31 @@ impl Launch {
             recorder = Some(records.read(stdout));
         }
         let became_ready = diagnostics
-            .wait("`ready revision=…` or the end of the process", |lines: &[String]| {
-                let over = lines.iter().any(|line| line.starts_with("ready revision=") || line == END);
-                over.then(|| lines.iter().any(|line| line.starts_with("ready revision=")))
-            })
+            .wait(
+                "`ready revision=…` or the end of the process",
+                |lines: &[String]| {
+                    let over = lines
+                        .iter()
+                        .any(|line| line.starts_with("ready revision=") || line == END);
+                    over.then(|| lines.iter().any(|line| line.starts_with("ready revision=")))
+                },
+            )
             .await;
-        assert!(became_ready, "the gateway did not start:\n{}", diagnostics.all().join("\n"));
+        assert!(
+            became_ready,
+            "the gateway did not start:\n{}",
+            diagnostics.all().join("\n")
+        );
         let listeners = listeners(&diagnostics.all());
-        let Some(proxy) = listeners.get("proxy").and_then(|addresses| addresses.first()).copied() else {
-            panic!("no `listening proxy …` line in:\n{}", diagnostics.all().join("\n"));
+        let Some(proxy) = listeners
+            .get("proxy")
+            .and_then(|addresses| addresses.first())
+            .copied()
+        else {
+            panic!(
+                "no `listening proxy …` line in:\n{}",
+                diagnostics.all().join("\n")
+            );
         };
         Gateway {
             child,
@@ -178,7 +226,10 @@ impl Launch {
 /// Marks the end of standard error in the list of its lines.
 const END: &str = "\u{4}";
 
-fn collect_lines(stream: impl tokio::io::AsyncRead + Send + Unpin + 'static, lines: Log<String>) -> JoinHandle<()> {
+fn collect_lines(
+    stream: impl tokio::io::AsyncRead + Send + Unpin + 'static,
+    lines: Log<String>,
+) -> JoinHandle<()> {
     tokio::spawn(async move {
         let mut reader = BufReader::new(stream).lines();
         while let Ok(Some(line)) = reader.next_line().await {
@@ -192,10 +243,16 @@ fn collect_lines(stream: impl tokio::io::AsyncRead + Send + Unpin + 'static, lin
 fn listeners(lines: &[String]) -> BTreeMap<String, Vec<SocketAddr>> {
     let mut found = BTreeMap::<String, Vec<SocketAddr>>::new();
     for line in lines {
-        let Some(rest) = line.strip_prefix("listening ") else { continue };
-        let Some((role, url)) = rest.split_once(' ') else { continue };
+        let Some(rest) = line.strip_prefix("listening ") else {
+            continue;
+        };
+        let Some((role, url)) = rest.split_once(' ') else {
+            continue;
+        };
         let address = url.split_once("://").map_or(url, |(_, address)| address);
-        let Ok(address) = address.trim_end_matches('/').parse() else { continue };
+        let Ok(address) = address.trim_end_matches('/').parse() else {
+            continue;
+        };
         found.entry(role.into()).or_default().push(address);
     }
     found
@@ -217,9 +274,16 @@ pub struct Gateway {
 
 impl Gateway {
     pub fn listener(&self, role: &str) -> SocketAddr {
-        match self.listeners.get(role).and_then(|addresses| addresses.first()) {
+        match self
+            .listeners
+            .get(role)
+            .and_then(|addresses| addresses.first())
+        {
             Some(address) => *address,
-            None => panic!("no `listening {role} …` line in:\n{}", self.diagnostics.all().join("\n")),
+            None => panic!(
+                "no `listening {role} …` line in:\n{}",
+                self.diagnostics.all().join("\n")
+            ),
         }
     }
 
@@ -230,8 +294,16 @@ impl Gateway {
     /// A line of `/proc/<pid>/status` in KiB.
     pub fn memory(&self, field: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix(field)).unwrap();
-        line.trim_start_matches(':').split_whitespace().next().unwrap().parse().unwrap()
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix(field))
+            .unwrap();
+        line.trim_start_matches(':')
+            .split_whitespace()
+            .next()
+            .unwrap()
+            .parse()
+            .unwrap()
     }
 
     /// Waits for a line of standard error.
@@ -244,8 +316,14 @@ impl Gateway {
     }
 
     pub fn terminate(&self) {
-        let status = std::process::Command::new("kill").args(["-TERM", &self.id().to_string()]).status().unwrap();
-        assert!(status.success(), "the gateway was gone before it was told to stop");
+        let status = std::process::Command::new("kill")
+            .args(["-TERM", &self.id().to_string()])
+            .status()
+            .unwrap();
+        assert!(
+            status.success(),
+            "the gateway was gone before it was told to stop"
+        );
     }
 
     /// Reads standard output again after a time of deafness.
@@ -257,11 +335,15 @@ impl Gateway {
 
     /// Waits for the process and for the end of its output: every record there will ever be has been read.
     pub async fn ended(&mut self) -> Option<i32> {
-        let status = within("the gateway to end", self.child.wait()).await.unwrap();
+        let status = within("the gateway to end", self.child.wait())
+            .await
+            .unwrap();
         if let Some(recorder) = self.recorder.take() {
             within("the end of the records", recorder).await.unwrap();
         }
-        within("the end of standard error", &mut self.reader).await.unwrap();
+        within("the end of standard error", &mut self.reader)
+            .await
+            .unwrap();
         status.code()
     }
 
@@ -273,8 +355,18 @@ impl Gateway {
 
 /// Runs a command of the binary to its end: exit code, standard output, standard error.
 pub async fn run(arguments: &[&str]) -> (Option<i32>, String, String) {
-    let child = Command::new(binary()).args(arguments).stdin(Stdio::null()).kill_on_drop(true).output();
-    let output = within(&format!("`exitgate {}` to end", arguments.join(" ")), child).await.unwrap();
+    let child = Command::new(binary())
+        .args(arguments)
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output();
+    let output = within(&format!("`exitgate {}` to end", arguments.join(" ")), child)
+        .await
+        .unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-    (output.status.code(), text(output.stdout), text(output.stderr))
+    (
+        output.status.code(),
+        text(output.stdout),
+        text(output.stderr),
+    )
 }

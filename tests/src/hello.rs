@@ -75,7 +75,8 @@ impl Hello {
         while left > 0 {
             let piece = left.min(16_000);
             padded = padded.with(kind, vec![0; piece]);
-            kind = 0x5a00 + kind; // unknown to everybody, and each only once
+            // Unknown to everybody, and each only once.
+            kind = if kind == PADDING { 0x5a00 } else { kind + 1 };
             left -= piece;
         }
         padded
@@ -88,7 +89,11 @@ impl Hello {
         body.extend([5; 32]);
         body.push(u8::try_from(self.session.len()).unwrap());
         body.extend(&self.session);
-        let ciphers = self.ciphers.iter().flat_map(|cipher| cipher.to_be_bytes()).collect::<Vec<_>>();
+        let ciphers = self
+            .ciphers
+            .iter()
+            .flat_map(|cipher| cipher.to_be_bytes())
+            .collect::<Vec<_>>();
         put_long(&mut body, &ciphers);
         body.extend([1, 0]);
         if !self.extensions.is_empty() {

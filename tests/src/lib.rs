@@ -12,7 +12,18 @@
     clippy::panic,
     reason = "test kit: a failure is a panic that says what was awaited"
 )]
-#![allow(clippy::print_stderr, reason = "what a run found missing or measured is shown to its reader")]
+#![allow(
+    clippy::return_self_not_must_use,
+    reason = "builders that a row chains; a forgotten one shows in its result"
+)]
+#![allow(
+    clippy::unused_async,
+    reason = "starting a server needs a runtime, and `async` says so in its type"
+)]
+#![allow(
+    clippy::print_stderr,
+    reason = "what a run found missing or measured is shown to its reader"
+)]
 
 pub mod client;
 pub mod deadline;
@@ -23,6 +34,7 @@ pub mod hello;
 pub mod log;
 pub mod origin;
 pub mod pki;
+pub mod programs;
 pub mod records;
 pub mod rows;
 pub mod tunnel;

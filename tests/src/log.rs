@@ -13,13 +13,19 @@ pub struct Log<T> {
 
 impl<T> Clone for Log<T> {
     fn clone(&self) -> Self {
-        Self { items: Arc::clone(&self.items), length: Arc::clone(&self.length) }
+        Self {
+            items: Arc::clone(&self.items),
+            length: Arc::clone(&self.length),
+        }
     }
 }
 
 impl<T> Default for Log<T> {
     fn default() -> Self {
-        Self { items: Arc::default(), length: Arc::new(watch::Sender::new(0)) }
+        Self {
+            items: Arc::default(),
+            length: Arc::new(watch::Sender::new(0)),
+        }
     }
 }
 

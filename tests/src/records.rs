@@ -12,7 +12,10 @@ pub struct Record(pub Value);
 
 impl Record {
     fn text(&self, pointer: &str) -> &str {
-        self.0.pointer(pointer).and_then(Value::as_str).unwrap_or("")
+        self.0
+            .pointer(pointer)
+            .and_then(Value::as_str)
+            .unwrap_or("")
     }
 
     pub fn decision(&self) -> &str {
@@ -52,15 +55,24 @@ impl Record {
     }
 
     pub fn class(&self) -> u64 {
-        self.0.pointer("/class_uid").and_then(Value::as_u64).unwrap_or(0)
+        self.0
+            .pointer("/class_uid")
+            .and_then(Value::as_u64)
+            .unwrap_or(0)
     }
 
     pub fn bytes_out(&self) -> u64 {
-        self.0.pointer("/traffic/bytes_out").and_then(Value::as_u64).unwrap_or(0)
+        self.0
+            .pointer("/traffic/bytes_out")
+            .and_then(Value::as_u64)
+            .unwrap_or(0)
     }
 
     pub fn bytes_in(&self) -> u64 {
-        self.0.pointer("/traffic/bytes_in").and_then(Value::as_u64).unwrap_or(0)
+        self.0
+            .pointer("/traffic/bytes_in")
+            .and_then(Value::as_u64)
+            .unwrap_or(0)
     }
 
     /// What is missing of the things that every record carries, if anything is.
@@ -77,8 +89,16 @@ impl Record {
         if let Some(field) = strings.iter().find(|field| self.text(field).is_empty()) {
             return Some(format!("{field} is missing or empty"));
         }
-        let numbers = ["/class_uid", "/activity_id", "/time", "/action_id", "/src_endpoint/port"];
-        let missing = numbers.iter().find(|field| self.0.pointer(field).and_then(Value::as_u64).is_none())?;
+        let numbers = [
+            "/class_uid",
+            "/activity_id",
+            "/time",
+            "/action_id",
+            "/src_endpoint/port",
+        ];
+        let missing = numbers
+            .iter()
+            .find(|field| self.0.pointer(field).and_then(Value::as_u64).is_none())?;
         Some(format!("{missing} is missing or no number"))
     }
 }
@@ -107,6 +127,10 @@ impl Records {
 
     /// The first record for which `wanted` holds.
     pub async fn find(&self, what: &str, wanted: impl Fn(&Record) -> bool) -> Record {
-        self.log.wait(what, |all| all.iter().find(|record| wanted(record)).cloned()).await
+        self.log
+            .wait(what, |all| {
+                all.iter().find(|record| wanted(record)).cloned()
+            })
+            .await
     }
 }

@@ -19,7 +19,9 @@ macro_rules! rows {
 /// `row_049_connect_host_differs` → 49.
 pub fn number(name: &str) -> u32 {
     let digits = name.strip_prefix("row_").and_then(|rest| rest.get(..3));
-    digits.and_then(|digits| digits.parse().ok()).unwrap_or_else(|| panic!("{name} is not named row_NNN_…"))
+    digits
+        .and_then(|digits| digits.parse().ok())
+        .unwrap_or_else(|| panic!("{name} is not named row_NNN_…"))
 }
 
 /// A table of a TOML file as key → value texts; the files here need nothing else of the language.
@@ -27,8 +29,11 @@ type Table = BTreeMap<String, String>;
 
 /// Reads the `[[row]]` tables of a file in `tests/attacks/`.
 pub fn read(file: &str) -> Vec<Table> {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("attacks").join(file);
-    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("attacks")
+        .join(file);
+    let text = std::fs::read_to_string(&path)
+        .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let mut tables = Vec::<Table>::new();
     for (at, line) in text.lines().enumerate() {
         let line = line.trim();
@@ -41,7 +46,10 @@ pub fn read(file: &str) -> Vec<Table> {
         }
         let pair = line.split_once(" = ").zip(tables.last_mut());
         let Some(((key, value), table)) = pair else {
-            panic!("{file}:{}: neither [[row]] nor `key = value`: {line}", at + 1)
+            panic!(
+                "{file}:{}: neither [[row]] nor `key = value`: {line}",
+                at + 1
+            )
         };
         table.insert(key.into(), value.trim_matches('"').into());
     }
@@ -49,7 +57,10 @@ pub fn read(file: &str) -> Vec<Table> {
 }
 
 fn numbers(tables: &[Table]) -> BTreeSet<u32> {
-    let found = tables.iter().map(|table| table["number"].parse::<u32>().unwrap()).collect::<BTreeSet<_>>();
+    let found = tables
+        .iter()
+        .map(|table| table["number"].parse::<u32>().unwrap())
+        .collect::<BTreeSet<_>>();
     assert_eq!(found.len(), tables.len(), "a row is listed twice");
     found
 }
@@ -61,15 +72,29 @@ pub fn account(implemented: &[&[&str]]) {
     for row in &waiting {
         let reason = row.get("waits_for").map(String::as_str);
         let allowed = matches!(reason, Some("interception" | "capture" | "dns"));
-        assert!(allowed, "row {} waits for {reason:?}: only interception, capture and dns excuse a row", row["number"]);
+        assert!(
+            allowed,
+            "row {} waits for {reason:?}: only interception, capture and dns excuse a row",
+            row["number"]
+        );
     }
     let waiting = numbers(&waiting);
-    let built = implemented.iter().flat_map(|names| names.iter()).map(|name| number(name)).collect::<BTreeSet<_>>();
+    let built = implemented
+        .iter()
+        .flat_map(|names| names.iter())
+        .map(|name| number(name))
+        .collect::<BTreeSet<_>>();
     let both = built.intersection(&waiting).collect::<Vec<_>>();
-    assert!(both.is_empty(), "listed in pending.toml and implemented: {both:?}");
+    assert!(
+        both.is_empty(),
+        "listed in pending.toml and implemented: {both:?}"
+    );
     let present = built.union(&waiting).copied().collect::<BTreeSet<_>>();
     let missing = known.difference(&present).collect::<Vec<_>>();
-    assert!(missing.is_empty(), "neither implemented nor listed in pending.toml: {missing:?}");
+    assert!(
+        missing.is_empty(),
+        "neither implemented nor listed in pending.toml: {missing:?}"
+    );
     let unknown = present.difference(&known).collect::<Vec<_>>();
     assert!(unknown.is_empty(), "not in rows.toml: {unknown:?}");
 }

@@ -41,16 +41,26 @@ pub struct Reply {
 
 impl Reply {
     pub fn ok(body: &str) -> Self {
-        Self::raw(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()))
+        Self::raw(format!(
+            "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        ))
     }
 
     /// 200 with more headers, each ending in CRLF.
     pub fn with(headers: &str, body: &str) -> Self {
-        Self::raw(format!("HTTP/1.1 200 OK\r\n{headers}Content-Length: {}\r\n\r\n{body}", body.len()))
+        Self::raw(format!(
+            "HTTP/1.1 200 OK\r\n{headers}Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        ))
     }
 
     pub fn raw(bytes: impl Into<Vec<u8>>) -> Self {
-        Self { bytes: bytes.into(), close: false, early: false }
+        Self {
+            bytes: bytes.into(),
+            close: false,
+            early: false,
+        }
     }
 
     pub fn close(mut self) -> Self {
@@ -73,7 +83,11 @@ pub(super) async fn serve<R: Fn(&Request) -> Reply + Send + Sync>(
 ) {
     let mut wire = Wire::over(stream);
     while let Some(head) = wire.head().await {
-        let mut request = Request { head, body: Vec::new(), connection };
+        let mut request = Request {
+            head,
+            body: Vec::new(),
+            connection,
+        };
         let reply = reply(&request);
         if reply.early {
             requests.push(request);
@@ -83,7 +97,9 @@ pub(super) async fn serve<R: Fn(&Request) -> Reply + Send + Sync>(
             }
             return;
         }
-        let Some(body) = wire.body(&request).await else { return };
+        let Some(body) = wire.body(&request).await else {
+            return;
+        };
         request.body = body;
         requests.push(request);
         if !wire.offer(&reply.bytes).await || reply.close {
@@ -94,15 +110,16 @@ pub(super) async fn serve<R: Fn(&Request) -> Reply + Send + Sync>(
 
 impl Wire {
     async fn grow(&mut self) -> Option<()> {
-        let mut buffer = [0; 16384];
-        let length = tokio::io::AsyncReadExt::read(self.reader(), &mut buffer).await.ok()?;
-        self.unread.extend_from_slice(&buffer[..length]);
+        self.unread.reserve(16 * 1024);
+        let length = self.read_more().await.ok()?;
         (length > 0).then_some(())
     }
 
     /// The next head; nothing when the peer ends. An origin waits without a deadline: its clients have theirs.
     async fn head(&mut self) -> Option<String> {
-        self.marked(b"\r\n\r\n").await.map(|head| String::from_utf8_lossy(&head).into_owned())
+        self.marked(b"\r\n\r\n")
+            .await
+            .map(|head| String::from_utf8_lossy(&head).into_owned())
     }
 
     async fn marked(&mut self, marker: &[u8]) -> Option<Vec<u8>> {
@@ -129,7 +146,11 @@ impl Wire {
         let mut raw = Vec::new();
         loop {
             let line = self.marked(b"\r\n").await?;
-            let size = String::from_utf8_lossy(&line).trim().split(';').next().map(str::to_owned)?;
+            let size = String::from_utf8_lossy(&line)
+                .trim()
+                .split(';')
+                .next()
+                .map(str::to_owned)?;
             let size = usize::from_str_radix(&size, 16).ok()?;
             raw.extend(line);
             if size == 0 {

@@ -46,7 +46,9 @@ pub struct Origin {
 /// How many bytes of a connection are kept.
 const KEPT: usize = 256 * 1024;
 
-type Serve = Arc<dyn Fn(Box<dyn Io>, Visits, usize) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
+type Serve = Arc<
+    dyn Fn(Box<dyn Io>, Visits, usize) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync,
+>;
 
 impl Origin {
     /// Answers every request with 200 and keeps the connection.
@@ -54,12 +56,20 @@ impl Origin {
         Self::http_with(ip, |_| Reply::ok("origin")).await
     }
 
-    pub async fn http_with(ip: &str, reply: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
+    pub async fn http_with(
+        ip: &str,
+        reply: impl Fn(&Request) -> Reply + Send + Sync + 'static,
+    ) -> Self {
         let reply = Arc::new(reply);
         Self::serve(
             ip,
             Arc::new(move |stream, seen, index| {
-                Box::pin(http::serve(stream, seen.requests, index, Arc::clone(&reply)))
+                Box::pin(http::serve(
+                    stream,
+                    seen.requests,
+                    index,
+                    Arc::clone(&reply),
+                ))
             }),
         )
         .await
@@ -73,13 +83,17 @@ impl Origin {
             Arc::new(move |stream, seen, index| {
                 let (config, reply) = (Arc::clone(&config), Arc::clone(&reply));
                 Box::pin(async move {
-                    let Ok(start) = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream).await else {
+                    let Ok(start) =
+                        LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream).await
+                    else {
                         return;
                     };
                     let hello = start.client_hello();
                     let sni = hello.server_name().map(String::from);
                     let alpn = hello.alpn().into_iter().flatten();
-                    let alpn = alpn.map(|name| String::from_utf8_lossy(name).into_owned()).collect::<Vec<_>>();
+                    let alpn = alpn
+                        .map(|name| String::from_utf8_lossy(name).into_owned())
+                        .collect::<Vec<_>>();
                     seen.connections.update(|visits| {
                         visits[index].sni = sni;
                         visits[index].alpn = alpn;
@@ -98,7 +112,11 @@ impl Origin {
         ip: &str,
         script: impl Fn(Wire) -> F + Send + Sync + 'static,
     ) -> Self {
-        Self::serve(ip, Arc::new(move |stream, _, _| Box::pin(script(Wire::over(stream))))).await
+        Self::serve(
+            ip,
+            Arc::new(move |stream, _, _| Box::pin(script(Wire::over(stream)))),
+        )
+        .await
     }
 
     /// Reads and says nothing.
@@ -125,22 +143,44 @@ impl Origin {
         .await
     }
 
+    /// Reads something and resets the connection.
+    pub async fn resetting(ip: &str) -> Self {
+        Self::scripted(ip, |mut wire| async move {
+            wire.take(100).await;
+            wire.reset();
+        })
+        .await
+    }
+
     async fn serve(ip: &str, serve: Serve) -> Self {
         let listener = listen(SocketAddr::new(ip.parse().unwrap(), 0));
         Self::serve_on(listener, serve)
     }
 
     fn serve_on(listener: TcpListener, serve: Serve) -> Self {
-        let origin = Self { address: listener.local_addr().unwrap(), seen: Visits::default() };
+        let origin = Self {
+            address: listener.local_addr().unwrap(),
+            seen: Visits::default(),
+        };
         let seen = origin.seen.clone();
         tokio::spawn(async move {
             while let Ok((stream, peer)) = listener.accept().await {
                 let mut index = 0;
                 seen.connections.update(|visits| {
                     index = visits.len();
-                    visits.push(Visit { peer, bytes: Vec::new(), sni: None, alpn: Vec::new(), ended: false });
+                    visits.push(Visit {
+                        peer,
+                        bytes: Vec::new(),
+                        sni: None,
+                        alpn: Vec::new(),
+                        ended: false,
+                    });
                 });
-                let recorded = Recorded { stream, visits: seen.connections.clone(), index };
+                let recorded = Recorded {
+                    stream,
+                    visits: seen.connections.clone(),
+                    index,
+                };
                 tokio::spawn(serve(Box::new(recorded), seen.clone(), index));
             }
         });
@@ -164,9 +204,23 @@ impl Origin {
         )
     }
 
+    /// The first lines of all requests.
+    pub fn request_lines(&self) -> Vec<String> {
+        let requests = self.seen.requests.all();
+        requests
+            .iter()
+            .map(|request| request.line().to_owned())
+            .collect()
+    }
+
     /// All connections but the suite's own, after everything in the accept queue has been taken.
     pub async fn visits(&self) -> Vec<Visit> {
-        let stream = within("a connection of the suite to its origin", TcpStream::connect(self.address)).await.unwrap();
+        let stream = within(
+            "a connection of the suite to its origin",
+            TcpStream::connect(self.address),
+        )
+        .await
+        .unwrap();
         let own = stream.local_addr().unwrap();
         self.seen
             .connections
@@ -180,7 +234,12 @@ impl Origin {
                 visit.peer.set_port(0);
             }
         });
-        self.seen.connections.all().into_iter().filter(|visit| visit.peer.port() != 0).collect()
+        self.seen
+            .connections
+            .all()
+            .into_iter()
+            .filter(|visit| visit.peer.port() != 0)
+            .collect()
     }
 }
 
@@ -188,7 +247,9 @@ fn listen(address: SocketAddr) -> TcpListener {
     let domain = socket2::Domain::for_address(address);
     let socket = socket2::Socket::new(domain, socket2::Type::STREAM, None).unwrap();
     socket.set_nonblocking(true).unwrap();
-    socket.bind(&address.into()).unwrap_or_else(|error| panic!("cannot listen on {address}: {error}"));
+    socket
+        .bind(&address.into())
+        .unwrap_or_else(|error| panic!("cannot listen on {address}: {error}"));
     socket.listen(4096).unwrap();
     TcpListener::from_std(socket.into()).unwrap()
 }
@@ -229,6 +290,12 @@ impl AsyncRead for Recorded {
     }
 }
 
+impl Io for Recorded {
+    fn linger_zero(&self) {
+        self.stream.linger_zero();
+    }
+}
+
 impl AsyncWrite for Recorded {
     fn poll_write(
         mut self: Pin<&mut Self>,
@@ -238,11 +305,17 @@ impl AsyncWrite for Recorded {
         Pin::new(&mut self.stream).poll_write(context, buffer)
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+    fn poll_flush(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<std::io::Result<()>> {
         Pin::new(&mut self.stream).poll_flush(context)
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+    fn poll_shutdown(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<std::io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }

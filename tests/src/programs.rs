@@ -1,0 +1,121 @@
+//! Real programs as clients and origins.
+
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+
+use crate::deadline::within_for;
+
+/// Whether these programs are here. Under `CI=true` a missing one is a failure, else it is said and the test ends.
+pub fn present(needed: &[(&str, &[&str])]) -> bool {
+    let mut all = true;
+    for (program, probe) in needed {
+        let found = std::process::Command::new(resolve(program))
+            .args(*probe)
+            .stdin(Stdio::null())
+            .output()
+            .is_ok_and(|output| output.status.success());
+        if !found {
+            let shown = format!("{program} {}", probe.join(" "));
+            assert!(
+                std::env::var("CI").as_deref() != Ok("true"),
+                "missing client: `{shown}` does not run"
+            );
+            eprintln!(
+                "MISSING CLIENT, NOT TESTED: `{shown}` does not run; `make setup` installs it"
+            );
+            all = false;
+        }
+    }
+    all
+}
+
+/// Python with its packages where `make setup` put them.
+fn resolve(program: &str) -> PathBuf {
+    let environment = repository().join(".cache/python/bin/python3");
+    if program == "python3" && environment.exists() {
+        environment
+    } else {
+        program.into()
+    }
+}
+
+fn repository() -> PathBuf {
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+}
+
+/// A file beside the clients, such as `python/with_urllib.py`.
+pub fn script(name: &str) -> String {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("clients")
+        .join(name);
+    path.to_str().unwrap().to_owned()
+}
+
+/// What a program left behind.
+pub struct Outcome {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Outcome {
+    pub fn success(&self) -> &Self {
+        assert_eq!(self.code, Some(0), "{}{}", self.stdout, self.stderr);
+        self
+    }
+}
+
+fn command(program: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new(resolve(program));
+    command
+        .args(arguments)
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    // The machine's own proxy settings are none of the test's business.
+    for name in ["http_proxy", "https_proxy", "all_proxy", "no_proxy"] {
+        command.env_remove(name).env_remove(name.to_uppercase());
+    }
+    command
+}
+
+/// Runs a program to its end.
+pub async fn run(program: &str, arguments: &[&str]) -> Outcome {
+    let what = format!("`{program} {}` to end", arguments.join(" "));
+    let limit = std::time::Duration::from_mins(5);
+    let output = within_for(limit, &what, command(program, arguments).output())
+        .await
+        .unwrap();
+    Outcome {
+        code: output.status.code(),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+/// A server program that prints its port first; it ends with this value.
+pub struct Server {
+    pub port: u16,
+    _child: Child,
+}
+
+impl Server {
+    pub async fn start(program: &str, arguments: &[&str]) -> Self {
+        let mut child = command(program, arguments)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let what = format!("the port of `{program} {}`", arguments.join(" "));
+        let line = within_for(crate::deadline::PATIENCE, &what, lines.next_line())
+            .await
+            .unwrap();
+        let port = line.and_then(|line| line.trim().parse().ok());
+        Self {
+            port: port.unwrap_or_else(|| panic!("no port from {program}")),
+            _child: child,
+        }
+    }
+}
