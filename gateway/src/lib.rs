@@ -1,5 +1,21 @@
 //! The Exitgate gateway: listeners, evidence, enforcement, relay and records.
 
+mod dial;
+mod enforce;
 pub mod evidence;
 pub mod http1;
+pub mod identity;
+mod limits;
+pub mod live;
+mod metrics;
+mod net;
+pub mod reason;
+pub mod record;
+mod refuse;
+pub mod relay;
 pub mod resolve;
+mod server;
+mod session;
+mod tls;
+
+pub use server::{Bound, Gateway, ListenerKind, Options, StartError};
