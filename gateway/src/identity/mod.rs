@@ -120,8 +120,12 @@ impl Identities {
         Ok(built)
     }
 
-    /// Names the workload, or says why none can be named.
-    pub async fn identify(&self, shown: &Shown<'_>, passwords: &Passwords) -> Result<Arc<Member>, Reason> {
+    /// Names the workload, or says why none can be named. The verified user, if any, comes with it.
+    pub async fn identify(
+        &self,
+        shown: &Shown<'_>,
+        passwords: &Passwords,
+    ) -> Result<(Arc<Member>, Option<String>), Reason> {
         let user = match shown.credential {
             None => None,
             // Nobody is asked for a password here: what a client sends unasked is not looked at, and not forwarded.
@@ -134,42 +138,43 @@ impl Identities {
                 Some(name)
             }
         };
-        let source = shown.source.to_canonical();
-        let mut found: Option<(usize, u8)> = None;
+        Ok((self.place(shown.source, shown.sans, user.as_deref())?, user))
+    }
+
+    /// The workload of a connection whose credential, if any, is already verified.
+    pub fn place(&self, source: IpAddr, sans: &[String], user: Option<&str>) -> Result<Arc<Member>, Reason> {
+        let source = source.to_canonical();
+        let mut strong: Option<usize> = None;
+        let mut by_source: Option<(usize, u8)> = None;
         let mut conflict = false;
         for mapping in &self.mappings {
-            let width = if mapping.sources.is_empty() {
-                None
-            } else {
-                let widest = mapping.sources.iter().filter(|n| n.contains(&source)).map(IpNet::prefix_len).max();
-                let Some(width) = widest else { continue };
-                Some(width)
-            };
-            if mapping.user.is_some() && mapping.user != user {
+            let width = mapping.sources.iter().filter(|n| n.contains(&source)).map(IpNet::prefix_len).max();
+            let holds = (mapping.sources.is_empty() || width.is_some())
+                && (mapping.user.is_none() || mapping.user.as_deref() == user)
+                && mapping.san.as_ref().is_none_or(|san| sans.contains(san));
+            if !holds {
                 continue;
             }
-            if mapping.san.as_ref().is_some_and(|san| !shown.sans.contains(san)) {
+            if mapping.user.is_some() || mapping.san.is_some() {
+                conflict |= strong.is_some_and(|other| !self.same(other, mapping.member));
+                strong = Some(mapping.member);
                 continue;
             }
-            // Evidence beyond the source address outranks any source range in width, but not in identity.
-            let weight = if mapping.user.is_some() || mapping.san.is_some() { 255 } else { width.unwrap_or(0) };
-            match found {
-                None => found = Some((mapping.member, weight)),
-                Some((member, best)) => {
-                    let same = self.same(member, mapping.member);
-                    if weight == 255 || best == 255 || weight == best {
-                        conflict |= !same;
-                    }
-                    if weight > best {
-                        found = Some((mapping.member, weight));
-                    }
-                }
+            let width = width.unwrap_or(0);
+            match by_source {
+                Some((other, best)) if best == width => conflict |= !self.same(other, mapping.member),
+                Some((_, best)) if best > width => {}
+                _ => by_source = Some((mapping.member, width)),
             }
+        }
+        // A credential or certificate and the source address must not name different workloads.
+        if let (Some(strong), Some((by_source, _))) = (strong, by_source) {
+            conflict |= !self.same(strong, by_source);
         }
         if conflict {
             return Err(Reason::IdentityConflict);
         }
-        match found.and_then(|(member, _)| self.members.get(member)) {
+        match strong.or(by_source.map(|(member, _)| member)).and_then(|member| self.members.get(member)) {
             Some(member) => Ok(member.clone()),
             None if user.is_none() && !self.users.is_empty() => Err(Reason::ProxyAuthRequired),
             None => Err(Reason::IdentityUnknown),
@@ -181,11 +186,6 @@ impl Identities {
             (Some(a), Some(b)) => a.workload.namespace == b.workload.namespace && a.workload.name == b.workload.name,
             _ => false,
         }
-    }
-
-    /// The member with this workload's name, in another revision.
-    pub fn find(&self, workload: &Workload) -> Option<&Arc<Member>> {
-        self.members.iter().find(|m| m.workload.namespace == workload.namespace && m.workload.name == workload.name)
     }
 
     /// All members.

@@ -19,7 +19,7 @@ fn identities(mappings: &[WorkloadMapping]) -> Identities {
 
 async fn who(ids: &Identities, source: &str, sans: &[String]) -> Result<String, Reason> {
     let shown = Shown { source: source.parse().unwrap(), sans, credential: None };
-    ids.identify(&shown, &Passwords::default()).await.map(|m| m.workload.name.clone())
+    ids.identify(&shown, &Passwords::default()).await.map(|(m, _)| m.workload.name.clone())
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@
 //! cancelled or panicking connection is recorded too.
 
 mod line;
+pub(crate) use line::policy_name;
 mod sink;
 
 use std::net::{IpAddr, SocketAddr};

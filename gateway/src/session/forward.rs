@@ -1,0 +1,285 @@
+//! Absolute-form requests, and cleartext requests inside a tunnel: each is judged on its own.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use exitgate_policy::decide::{Decision, Verdict};
+use exitgate_policy::evidence::{Attr, Entry, Protocol, RequestHead, ResponseHead};
+use exitgate_policy::name::Authority;
+
+use super::exchange::{self, Ended, Failure, Tally, Terms, Upstream};
+use super::tunnel::Tunnel;
+use super::{Next, Session, limits_of};
+use crate::enforce::{self, Facts, Standing};
+use crate::http1::{Request, Response};
+use crate::identity::Member;
+use crate::live::Live;
+use crate::net::ClientIo;
+use crate::reason::Reason;
+use crate::record::{ClosedBy, Record, RequestFields, Stage, VerdictLabel};
+use crate::relay::reset_on_close;
+
+/// How a judged exchange leaves the client's connection.
+pub(super) enum After {
+    Next(Next),
+    Refuse(Record, Reason),
+}
+
+impl Session {
+    /// An absolute-form request.
+    pub(super) async fn forward(&mut self, live: Arc<Live>, request: Request, mut record: Record) -> Next {
+        let (Some(member), Some(authority)) = (self.member(), request.authority().cloned()) else {
+            return self.refuse(record, Reason::BadRequest).await;
+        };
+        let port = authority.port.unwrap_or(80);
+        let mut facts = Facts::new(Entry::Forward, self.conn.peer.ip(), &authority.host, port);
+        facts.protocol = Attr::Known(Protocol::Http);
+        facts.hello = Attr::Absent;
+        if facts.name.is_pending() {
+            facts.name = Attr::Absent;
+        }
+        match self.exchange(&live, &member, facts, &authority, request, &mut record).await {
+            Ok(next) => next,
+            Err(reason) => self.refuse(record, reason).await,
+        }
+    }
+
+    async fn exchange(
+        &mut self,
+        live: &Arc<Live>,
+        member: &Arc<Member>,
+        mut facts: Facts,
+        authority: &Authority,
+        request: Request,
+        record: &mut Record,
+    ) -> Result<Next, Reason> {
+        describe(record, &request, authority, facts.port);
+        let before_dns = facts.judge(member, Attr::Pending, Attr::Pending);
+        record.decided(&before_dns);
+        if !enforce::may_go_on(&before_dns) {
+            return Err(Reason::Policy(before_dns.reason));
+        }
+        let pairs = request.headers.pairs();
+        let head = head_of(&request, &pairs)?;
+        let addresses = enforce::addresses(live, member, &mut facts, Attr::Known(head), record).await?;
+        let (address, mut upstream) = match self.upstream.take() {
+            Some((address, upstream)) if addresses.contains(&address) => (address, upstream),
+            _ => dial(live, &addresses, record).await?,
+        };
+        loop {
+            facts.address = Attr::Known(address.ip());
+            let decision = facts.judge(member, Attr::Known(head), Attr::Pending);
+            record.fields.address = Some(address.ip());
+            record.decided(&decision);
+            if !enforce::may_go_on(&decision) {
+                return Err(Reason::Policy(decision.reason));
+            }
+            let reused = upstream.used;
+            let terms = Terms {
+                request: &request,
+                authority,
+                limits: limits_of(Some(live)),
+                idle: live.settings.idle,
+                closing: self.shared.is_draining(),
+            };
+            let mut tally = Tally::default();
+            let judge = Judge { facts: &facts, member, head, decision: &decision };
+            let ended = judge.run(&mut self.conn, &mut upstream, &terms, record, &mut tally).await;
+            let retry = matches!(ended, Ended::Failed { failure: Failure::NoResponse, .. })
+                && reused
+                && is_idempotent(request.method())
+                && !has_body(&request);
+            if retry {
+                // A kept connection that the origin had already closed: nothing was delivered.
+                let fresh = enforce::dial(live, &[address]).await.map_err(|e| note(record, e))?;
+                upstream = Upstream::new(fresh.0);
+                continue;
+            }
+            return self.conclude(live, member, facts, (address, upstream), ended, tally, record);
+        }
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "the parts of one exchange, named once")]
+    fn conclude(
+        &mut self,
+        live: &Arc<Live>,
+        member: &Arc<Member>,
+        facts: Facts,
+        upstream: (SocketAddr, Upstream),
+        ended: Ended,
+        tally: Tally,
+        record: &mut Record,
+    ) -> Result<Next, Reason> {
+        let (address, mut upstream) = upstream;
+        match settle(&ended, &tally, record)? {
+            Settled::Switched => {
+                let standing = Standing { facts, member: member.clone(), sans: self.conn.sans.clone(), user: None };
+                let taken = record.take_over();
+                Ok(self.hand_over(live, upstream, standing, taken))
+            }
+            Settled::Reusable { client, upstream: keep } => {
+                if keep {
+                    upstream.used = true;
+                    self.upstream = Some((address, upstream));
+                }
+                Ok(if client { Next::KeepAlive } else { Next::Close })
+            }
+            Settled::Broken => {
+                reset_on_close(self.conn.io.tcp());
+                Ok(Next::Close)
+            }
+        }
+    }
+
+    pub(super) fn hand_over(
+        &mut self,
+        live: &Arc<Live>,
+        upstream: Upstream,
+        standing: Standing,
+        record: Record,
+    ) -> Next {
+        Next::Relay(Box::new(Tunnel::new(self, live, upstream, standing, record)))
+    }
+}
+
+/// What an ended exchange leaves.
+pub(super) enum Settled {
+    Broken,
+    Reusable { client: bool, upstream: bool },
+    Switched,
+}
+
+/// Writes an exchange's end into its record. An error still has to be told to the client.
+pub(super) fn settle(ended: &Ended, tally: &Tally, record: &mut Record) -> Result<Settled, Reason> {
+    record.fields.bytes_up = tally.up;
+    record.fields.bytes_down = tally.down;
+    record.fields.status = tally.status;
+    record.fields.detail = record.fields.detail.take().or_else(|| tally.detail.clone());
+    record.reached(Stage::Relayed);
+    match ended {
+        Ended::Done { client_reusable, upstream_reusable } => {
+            record.allow();
+            Ok(Settled::Reusable { client: *client_reusable, upstream: *upstream_reusable })
+        }
+        Ended::Switched => {
+            record.allow();
+            Ok(Settled::Switched)
+        }
+        Ended::Refused => {
+            let reason = record.fields.reason;
+            Err(reason)
+        }
+        Ended::Failed { failure, answered } => {
+            let (reason, by) = match failure {
+                Failure::NoResponse | Failure::UpstreamBroke => (Reason::UpstreamReset, ClosedBy::Upstream),
+                Failure::BadResponse => (Reason::BadResponse, ClosedBy::Gateway),
+                Failure::BadBody => (Reason::BadRequest, ClosedBy::Gateway),
+                Failure::ClientBroke => (Reason::ClientGone, ClosedBy::Client),
+                Failure::Idle => (Reason::Idle, ClosedBy::Gateway),
+            };
+            record.fields.closed_by = Some(by);
+            if *answered || *failure == Failure::ClientBroke {
+                record.end(VerdictLabel::Error, reason);
+                return Ok(Settled::Broken);
+            }
+            Err(reason)
+        }
+    }
+}
+
+/// Judges a response for one exchange.
+pub(super) struct Judge<'a> {
+    pub(super) facts: &'a Facts,
+    pub(super) member: &'a Member,
+    pub(super) head: RequestHead<'a>,
+    pub(super) decision: &'a Decision,
+}
+
+impl Judge<'_> {
+    pub(super) async fn run(
+        &self,
+        conn: &mut super::conn::Conn,
+        upstream: &mut Upstream,
+        terms: &Terms<'_>,
+        record: &mut Record,
+        tally: &mut Tally,
+    ) -> Ended {
+        let judge = |response: &Response| self.response(response, record);
+        let buf = &mut conn.buf;
+        match &mut conn.io {
+            ClientIo::Tcp(tcp) => {
+                let (mut read, mut write) = tcp.split();
+                exchange::run(&mut read, buf, &mut write, upstream, terms, judge, tally).await
+            }
+            ClientIo::Tls(tls) => {
+                let (mut read, mut write) = tokio::io::split(tls.as_mut());
+                exchange::run(&mut read, buf, &mut write, upstream, terms, judge, tally).await
+            }
+        }
+    }
+
+    fn response(&self, response: &Response, record: &mut Record) -> bool {
+        if self.decision.verdict != Verdict::Undecided && !self.decision.watch_response {
+            return true;
+        }
+        let pairs = response.headers.pairs();
+        let head = ResponseHead {
+            status: response.status,
+            headers: &pairs,
+            content_length: response.content_length,
+            bodiless: response.bodiless,
+        };
+        let decision = self.facts.judge(self.member, Attr::Known(self.head), Attr::Known(head));
+        record.decided(&decision);
+        enforce::passes(&decision)
+    }
+}
+
+pub(super) fn head_of<'a>(
+    request: &'a Request,
+    pairs: &'a [(&'a str, &'a [u8])],
+) -> Result<RequestHead<'a>, Reason> {
+    Ok(RequestHead {
+        method: request.method(),
+        path: request.path().ok_or(Reason::BadRequest)?,
+        authority: request.authority(),
+        headers: pairs,
+        content_length: request.content_length(),
+    })
+}
+
+pub(super) fn describe(record: &mut Record, request: &Request, authority: &Authority, port: u16) {
+    record.fields.host = Some(authority.host.to_string());
+    record.fields.port = Some(port);
+    record.fields.request = Some(RequestFields {
+        method: request.method().to_owned(),
+        path: request.path().map(|p| p.raw().to_vec()).unwrap_or_default(),
+        scheme: "http",
+        user_agent: request.headers.first("user-agent").map(<[u8]>::to_vec),
+    });
+}
+
+pub(super) async fn dial(
+    live: &Live,
+    addresses: &[SocketAddr],
+    record: &mut Record,
+) -> Result<(SocketAddr, Upstream), Reason> {
+    let (stream, address) = enforce::dial(live, addresses).await.map_err(|e| note(record, e))?;
+    record.fields.address = Some(address.ip());
+    record.reached(Stage::Dialled);
+    Ok((address, Upstream::new(stream)))
+}
+
+fn note(record: &mut Record, error: crate::dial::DialError) -> Reason {
+    record.fields.detail = Some(error.detail);
+    error.reason
+}
+
+fn has_body(request: &Request) -> bool {
+    !matches!(request.framing, crate::http1::BodyFraming::None | crate::http1::BodyFraming::Length(0))
+}
+
+/// RFC 9110, 9.2.2.
+fn is_idempotent(method: &str) -> bool {
+    matches!(method, "GET" | "HEAD" | "OPTIONS" | "PUT" | "DELETE")
+}
