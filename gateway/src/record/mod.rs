@@ -294,6 +294,19 @@ impl Record {
         self.fields.reason = reason;
     }
 
+    /// Takes over what a tunnel's record knows about its connection.
+    pub(crate) fn continues(&mut self, tunnel: &Record) {
+        self.fields.workload.clone_from(&tunnel.fields.workload);
+        self.fields.address = tunnel.fields.address;
+        self.fields.resolved.clone_from(&tunnel.fields.resolved);
+        self.fields.chain.clone_from(&tunnel.fields.chain);
+    }
+
+    /// This record has something of its own to say after all.
+    pub(crate) fn unmute(&mut self) {
+        self.fields.muted = false;
+    }
+
     /// This record says nothing that another does not say better.
     pub(crate) fn mute(&mut self) {
         self.fields.muted = true;

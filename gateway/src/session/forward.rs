@@ -8,8 +8,7 @@ use exitgate_policy::evidence::{Attr, Entry, Protocol, RequestHead, ResponseHead
 use exitgate_policy::name::Authority;
 
 use super::exchange::{self, Ended, Failure, Tally, Terms, Upstream};
-use super::tunnel::Tunnel;
-use super::{Next, Session, limits_of};
+use super::{Handover, Next, Session, limits_of};
 use crate::enforce::{self, Facts, Standing};
 use crate::http1::{Request, Response};
 use crate::identity::Member;
@@ -19,15 +18,15 @@ use crate::reason::Reason;
 use crate::record::{ClosedBy, Record, RequestFields, Stage, VerdictLabel};
 use crate::relay::reset_on_close;
 
-/// How a judged exchange leaves the client's connection.
-pub(super) enum After {
-    Next(Next),
-    Refuse(Record, Reason),
-}
-
 impl Session {
     /// An absolute-form request.
-    pub(super) async fn forward(&mut self, live: Arc<Live>, request: Request, mut record: Record) -> Next {
+    pub(super) async fn forward(
+        &mut self,
+        live: Arc<Live>,
+        request: Request,
+        user: Option<String>,
+        mut record: Record,
+    ) -> Next {
         let (Some(member), Some(authority)) = (self.member(), request.authority().cloned()) else {
             return self.refuse(record, Reason::BadRequest).await;
         };
@@ -38,21 +37,26 @@ impl Session {
         if facts.name.is_pending() {
             facts.name = Attr::Absent;
         }
-        match self.exchange(&live, &member, facts, &authority, request, &mut record).await {
-            Ok(next) => next,
+        match self.exchange(&live, &member, facts, user, &authority, request, &mut record).await {
+            Ok(Passed::Next(next)) => next,
+            Ok(Passed::Switched(upstream, standing)) => {
+                Next::Relay(Box::new(Handover { upstream, standing, record, live }))
+            }
             Err(reason) => self.refuse(record, reason).await,
         }
     }
 
+    #[allow(clippy::too_many_arguments, reason = "the parts of one exchange, named once")]
     async fn exchange(
         &mut self,
         live: &Arc<Live>,
         member: &Arc<Member>,
         mut facts: Facts,
+        user: Option<String>,
         authority: &Authority,
         request: Request,
         record: &mut Record,
-    ) -> Result<Next, Reason> {
+    ) -> Result<Passed, Reason> {
         describe(record, &request, authority, facts.port);
         let before_dns = facts.judge(member, Attr::Pending, Attr::Pending);
         record.decided(&before_dns);
@@ -95,51 +99,31 @@ impl Session {
                 upstream = Upstream::new(fresh.0);
                 continue;
             }
-            return self.conclude(live, member, facts, (address, upstream), ended, tally, record);
-        }
-    }
-
-    #[allow(clippy::too_many_arguments, reason = "the parts of one exchange, named once")]
-    fn conclude(
-        &mut self,
-        live: &Arc<Live>,
-        member: &Arc<Member>,
-        facts: Facts,
-        upstream: (SocketAddr, Upstream),
-        ended: Ended,
-        tally: Tally,
-        record: &mut Record,
-    ) -> Result<Next, Reason> {
-        let (address, mut upstream) = upstream;
-        match settle(&ended, &tally, record)? {
-            Settled::Switched => {
-                let standing = Standing { facts, member: member.clone(), sans: self.conn.sans.clone(), user: None };
-                let taken = record.take_over();
-                Ok(self.hand_over(live, upstream, standing, taken))
-            }
-            Settled::Reusable { client, upstream: keep } => {
-                if keep {
-                    upstream.used = true;
-                    self.upstream = Some((address, upstream));
+            return Ok(match settle(&ended, &tally, record)? {
+                Settled::Switched => {
+                    let (member, sans) = (member.clone(), self.conn.sans.clone());
+                    Passed::Switched(upstream, Standing { facts, member, sans, user })
                 }
-                Ok(if client { Next::KeepAlive } else { Next::Close })
-            }
-            Settled::Broken => {
-                reset_on_close(self.conn.io.tcp());
-                Ok(Next::Close)
-            }
+                Settled::Reusable { client, upstream: keep } => {
+                    if keep {
+                        upstream.used = true;
+                        self.upstream = Some((address, upstream));
+                    }
+                    Passed::Next(if client { Next::KeepAlive } else { Next::Close })
+                }
+                Settled::Broken => {
+                    reset_on_close(self.conn.io.tcp());
+                    Passed::Next(Next::Close)
+                }
+            });
         }
     }
+}
 
-    pub(super) fn hand_over(
-        &mut self,
-        live: &Arc<Live>,
-        upstream: Upstream,
-        standing: Standing,
-        record: Record,
-    ) -> Next {
-        Next::Relay(Box::new(Tunnel::new(self, live, upstream, standing, record)))
-    }
+/// A request that went through.
+enum Passed {
+    Next(Next),
+    Switched(Upstream, Standing),
 }
 
 /// What an ended exchange leaves.

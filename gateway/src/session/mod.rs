@@ -1,6 +1,7 @@
 //! One connection to the proxy listener, from its first byte to its hand-over to the relay.
 
 mod body;
+mod cleartext;
 mod conn;
 mod connect;
 mod exchange;
@@ -17,6 +18,7 @@ use tokio::time::Instant;
 
 use crate::http1::{HeadError, Limits, LocalAnswer, Parse, Request, Target, answer_locally, parse_request};
 use crate::identity::{Member, Shown};
+use crate::enforce::Standing;
 use crate::limits::Slot;
 use crate::live::Live;
 use crate::net::ClientIo;
@@ -32,7 +34,15 @@ pub(crate) use tunnel::Tunnel;
 enum Next {
     Close,
     KeepAlive,
-    Relay(Box<Tunnel>),
+    Relay(Box<Handover>),
+}
+
+/// A stream that from here on is only relayed.
+struct Handover {
+    upstream: Upstream,
+    standing: Standing,
+    record: Record,
+    live: Arc<Live>,
 }
 
 /// A proxy connection that is being served.
@@ -59,7 +69,20 @@ pub(crate) async fn serve(
         match session.request(first).await {
             Next::Close => return None,
             Next::KeepAlive => first = false,
-            Next::Relay(tunnel) => return Some(tunnel),
+            Next::Relay(handover) => {
+                let Handover { upstream, standing, record, live } = *handover;
+                let Session { conn, slot, .. } = session;
+                return Some(Box::new(Tunnel {
+                    client: conn.io,
+                    upstream: upstream.stream,
+                    early: conn.buf,
+                    late: upstream.buf,
+                    standing,
+                    record,
+                    live,
+                    slot,
+                }));
+            }
         }
     }
 }
@@ -161,12 +184,11 @@ impl Session {
         match &request.target {
             Target::Connect(authority) => {
                 let authority = authority.clone();
-                drop(request);
                 self.connect(live, authority, user, record).await
             }
             Target::Absolute { .. } => match answer_locally(&request) {
                 Some(answer) => self.answer_locally(answer, record).await,
-                None => self.forward(live, request, record).await,
+                None => self.forward(live, request, user, record).await,
             },
             Target::Asterisk | Target::Origin { .. } => match answer_locally(&request) {
                 Some(answer) => self.answer_locally(answer, record).await,
