@@ -18,11 +18,11 @@ const PARENT_HEAD: usize = 8 * 1024;
 
 /// Why no connection came about.
 #[derive(Debug)]
-pub struct DialError {
+pub(crate) struct DialError {
     /// For the record and the client.
-    pub reason: Reason,
+    pub(crate) reason: Reason,
     /// What the system said.
-    pub detail: String,
+    pub(crate) detail: String,
 }
 
 impl DialError {
@@ -32,21 +32,35 @@ impl DialError {
             Some(23 | 24) => Reason::Limit,
             _ => Reason::DialFailed,
         };
-        Self { reason, detail: error.to_string() }
+        Self {
+            reason,
+            detail: error.to_string(),
+        }
     }
 }
 
 /// Connects to the first of `addresses` that answers; the order is the preference.
-pub async fn connect(addresses: &[SocketAddr], limit: Duration) -> Result<(TcpStream, SocketAddr), DialError> {
-    let late = || DialError { reason: Reason::DialTimeout, detail: format!("no answer within {limit:?}") };
+pub(crate) async fn connect(
+    addresses: &[SocketAddr],
+    limit: Duration,
+) -> Result<(TcpStream, SocketAddr), DialError> {
+    let late = || DialError {
+        reason: Reason::DialTimeout,
+        detail: format!("no answer within {limit:?}"),
+    };
     match addresses {
-        [] => Err(DialError { reason: Reason::NoAddress, detail: "no address left to dial".to_owned() }),
+        [] => Err(DialError {
+            reason: Reason::NoAddress,
+            detail: "no address left to dial".to_owned(),
+        }),
         [only] => match tokio::time::timeout(limit, open(*only)).await {
             Ok(Ok(stream)) => Ok((stream, *only)),
             Ok(Err(error)) => Err(DialError::io(&error)),
             Err(_) => Err(late()),
         },
-        several => tokio::time::timeout(limit, race(several)).await.unwrap_or_else(|_| Err(late())),
+        several => tokio::time::timeout(limit, race(several))
+            .await
+            .unwrap_or_else(|_| Err(late())),
     }
 }
 
@@ -60,7 +74,10 @@ async fn race(addresses: &[SocketAddr]) -> Result<(TcpStream, SocketAddr), DialE
     let mut waiting = addresses.iter().copied().take(MAX_TRIES);
     // Dropping the set ends the attempts that lost.
     let mut attempts = JoinSet::new();
-    let mut last = DialError { reason: Reason::DialFailed, detail: String::new() };
+    let mut last = DialError {
+        reason: Reason::DialFailed,
+        detail: String::new(),
+    };
     let mut next_at = Instant::now();
     let mut exhausted = false;
     loop {
@@ -88,28 +105,38 @@ async fn race(addresses: &[SocketAddr]) -> Result<(TcpStream, SocketAddr), DialE
 }
 
 /// Asks a parent proxy for a tunnel to a judged address (never to a name: its resolver is not ours).
-pub async fn through_parent(
+pub(crate) async fn through_parent(
     parent: &[SocketAddr],
     destination: SocketAddr,
     limit: Duration,
 ) -> Result<(TcpStream, SocketAddr), DialError> {
     let deadline = Instant::now() + limit;
-    let (mut stream, _) = connect(parent, limit)
-        .await
-        .map_err(|e| DialError { reason: Reason::ParentFailed, detail: e.detail })?;
-    let failed = |detail: String| DialError { reason: Reason::ParentFailed, detail };
+    let (mut stream, _) = connect(parent, limit).await.map_err(|e| DialError {
+        reason: Reason::ParentFailed,
+        detail: e.detail,
+    })?;
+    let failed = |detail: String| DialError {
+        reason: Reason::ParentFailed,
+        detail,
+    };
     let ask = format!("CONNECT {destination} HTTP/1.1\r\nHost: {destination}\r\n\r\n");
     let head = tokio::time::timeout_at(deadline, async {
         stream.write_all(ask.as_bytes()).await?;
         read_head(&mut stream).await
     })
     .await
-    .map_err(|_| DialError { reason: Reason::DialTimeout, detail: "the parent proxy did not answer".to_owned() })?
+    .map_err(|_| DialError {
+        reason: Reason::DialTimeout,
+        detail: "the parent proxy did not answer".to_owned(),
+    })?
     .map_err(|e| failed(e.to_string()))?;
     let status = head.split(|&b| b == b' ').nth(1).unwrap_or_default();
     if !head.starts_with(b"HTTP/1.") || !matches!(status, [b'2', _, _]) {
         let line = head.split(|&b| b == b'\r').next().unwrap_or_default();
-        return Err(failed(format!("it answered {:?}", String::from_utf8_lossy(line))));
+        return Err(failed(format!(
+            "it answered {:?}",
+            String::from_utf8_lossy(line)
+        )));
     }
     Ok((stream, destination))
 }

@@ -5,7 +5,9 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 
 use exitgate_policy::decide::{Decision, Verdict};
-use exitgate_policy::evidence::{Attr, Entry, Evidence, Hello, Protocol, RequestHead, ResponseHead};
+use exitgate_policy::evidence::{
+    Attr, Entry, Evidence, Hello, Protocol, RequestHead, ResponseHead,
+};
 use exitgate_policy::name::{Host, Name};
 use exitgate_policy::reason::Reason as PolicyReason;
 use exitgate_runtime::clock;
@@ -59,7 +61,11 @@ impl Facts {
         }
     }
 
-    fn evidence<'a>(&'a self, request: Attr<RequestHead<'a>>, response: Attr<ResponseHead<'a>>) -> Evidence<'a> {
+    fn evidence<'a>(
+        &'a self,
+        request: Attr<RequestHead<'a>>,
+        response: Attr<ResponseHead<'a>>,
+    ) -> Evidence<'a> {
         let hello = match &self.hello {
             Attr::Absent => Attr::Absent,
             Attr::Hidden => Attr::Hidden,
@@ -88,7 +94,9 @@ impl Facts {
         request: Attr<RequestHead<'_>>,
         response: Attr<ResponseHead<'_>>,
     ) -> Decision {
-        member.view.decide(&self.evidence(request, response), clock::unix_seconds())
+        member
+            .view
+            .decide(&self.evidence(request, response), clock::unix_seconds())
     }
 
     /// Asks with nothing of HTTP: what is pending before the first bytes, absent in raw TCP, hidden inside TLS.
@@ -143,7 +151,7 @@ pub(crate) async fn addresses(
         (Attr::Known(name), _) => {
             let answer = live.resolver.lookup(name).await.map_err(|error| {
                 record.fields.detail = Some(error.to_string());
-                reason_of(&error)
+                reason_of(error)
             })?;
             record.fields.chain.clone_from(&answer.chain);
             answer.addresses.clone()
@@ -175,17 +183,23 @@ pub(crate) async fn addresses(
         record.decided(&refusal);
         return Err(reason);
     }
-    let Some((first, decision)) = allowed.first() else { return Err(Reason::NoAddress) };
+    let Some((first, decision)) = allowed.first() else {
+        return Err(Reason::NoAddress);
+    };
     facts.address = Attr::Known(first.ip());
     record.decided(decision);
     Ok(allowed.into_iter().map(|(address, _)| address).collect())
 }
 
-fn reason_of(error: &ResolveError) -> Reason {
+fn reason_of(error: ResolveError) -> Reason {
     match error {
         ResolveError::NoAddress => Reason::NoAddress,
         ResolveError::Timeout => Reason::DialTimeout,
-        _ => Reason::ResolveFailed,
+        ResolveError::Malformed
+        | ResolveError::NoServers
+        | ResolveError::NotFound
+        | ResolveError::ServFail
+        | ResolveError::Unreachable => Reason::ResolveFailed,
     }
 }
 
@@ -193,7 +207,9 @@ fn reason_of(error: &ResolveError) -> Reason {
 /// those is a question for the routing table, asked only where the port is ours.
 fn passes_self_check(live: &Live, address: IpAddr, port: u16) -> bool {
     let ours = live.snapshot.own_listeners.iter().any(|own| {
-        own.port() == port && own.ip().is_unspecified() && (own.is_ipv6() || address.to_canonical().is_ipv4())
+        own.port() == port
+            && own.ip().is_unspecified()
+            && (own.is_ipv6() || address.to_canonical().is_ipv4())
     });
     !ours || !is_local(address)
 }
@@ -204,26 +220,42 @@ fn is_local(address: IpAddr) -> bool {
         IpAddr::V6(_) => ([0u16; 8], 0).into(),
     };
     // Connecting a datagram socket sends nothing; a local destination gets itself as source.
-    let source = UdpSocket::bind(any).and_then(|s| s.connect((address, 9)).and_then(|()| s.local_addr()));
+    let source =
+        UdpSocket::bind(any).and_then(|s| s.connect((address, 9)).and_then(|()| s.local_addr()));
     // Without an answer the address counts as ours: the connection could not have been made either.
     source.is_ok_and(|s| s.ip() == address) || address.is_loopback()
 }
 
 /// Connects to one of the judged addresses, through the parent proxy where there is one.
-pub(crate) async fn dial(live: &Live, addresses: &[SocketAddr]) -> Result<(TcpStream, SocketAddr), DialError> {
+pub(crate) async fn dial(
+    live: &Live,
+    addresses: &[SocketAddr],
+) -> Result<(TcpStream, SocketAddr), DialError> {
     let limit = live.settings.dial;
-    let Some(parent) = &live.settings.parent else { return dial::connect(addresses, limit).await };
+    let Some(parent) = &live.settings.parent else {
+        return dial::connect(addresses, limit).await;
+    };
     let port = parent.port.unwrap_or(3128);
     let hops: Vec<SocketAddr> = match (live.settings.parent_literal(), &parent.host) {
         (Some(literal), _) => vec![literal],
         (None, Host::Name(name)) => {
-            let failed = |e: ResolveError| DialError { reason: Reason::ParentFailed, detail: format!("parent: {e}") };
+            let failed = |e: ResolveError| DialError {
+                reason: Reason::ParentFailed,
+                detail: format!("parent: {e}"),
+            };
             let answer = live.resolver.lookup(name).await.map_err(failed)?;
-            answer.addresses.iter().map(|ip| SocketAddr::new(*ip, port)).collect()
+            answer
+                .addresses
+                .iter()
+                .map(|ip| SocketAddr::new(*ip, port))
+                .collect()
         }
         (None, Host::Addr(address)) => vec![SocketAddr::new(*address, port)],
     };
-    let mut last = DialError { reason: Reason::NoAddress, detail: "no address left to dial".to_owned() };
+    let mut last = DialError {
+        reason: Reason::NoAddress,
+        detail: "no address left to dial".to_owned(),
+    };
     for address in addresses {
         match dial::through_parent(&hops, *address, limit).await {
             Ok(connected) => return Ok(connected),
@@ -244,7 +276,10 @@ pub(crate) struct Standing {
 impl Standing {
     /// Whether this connection may stay under another revision, by the identity that it has there.
     pub(crate) fn holds(&mut self, live: &Live) -> bool {
-        let Ok(member) = live.identities.place(self.facts.source, &self.sans, self.user.as_deref()) else {
+        let Ok(member) = live
+            .identities
+            .place(self.facts.source, &self.sans, self.user.as_deref())
+        else {
             return false;
         };
         if *member.workload != *self.member.workload

@@ -11,7 +11,9 @@ impl Share {
     /// Takes a slot unless `limit` are taken.
     pub fn take(self: &Arc<Self>, limit: usize) -> Option<Slot> {
         self.0
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |taken| (taken < limit).then_some(taken + 1))
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |taken| {
+                (taken < limit).then_some(taken + 1)
+            })
             .ok()
             .map(|_| Slot(self.clone()))
     }

@@ -1,6 +1,5 @@
 //! Prometheus metrics. Labels are closed sets; no host, path or pod is ever a label.
 
-
 use exitgate_policy::evidence::Entry;
 use exitgate_runtime::build;
 use prometheus_client::encoding::EncodeLabelSet;
@@ -61,17 +60,41 @@ impl Metrics {
     pub fn new() -> Self {
         let mut registry = Registry::with_prefix("exitgate");
         let decisions = Family::default();
-        registry.register("gateway_decisions", "Records by entry, verdict and reason", decisions.clone());
+        registry.register(
+            "gateway_decisions",
+            "Records by entry, verdict and reason",
+            decisions.clone(),
+        );
         let bytes = Family::default();
-        registry.register("gateway_traffic_bytes", "Bytes relayed, by direction", bytes.clone());
+        registry.register(
+            "gateway_traffic_bytes",
+            "Bytes relayed, by direction",
+            bytes.clone(),
+        );
         let reloads = Family::default();
-        registry.register("gateway_policy_reloads", "Policy changes taken or refused", reloads.clone());
+        registry.register(
+            "gateway_policy_reloads",
+            "Policy changes taken or refused",
+            reloads.clone(),
+        );
         let connections_active = Gauge::default();
-        registry.register("gateway_connections_active", "Open client connections", connections_active.clone());
+        registry.register(
+            "gateway_connections_active",
+            "Open client connections",
+            connections_active.clone(),
+        );
         let accept_errors = Counter::default();
-        registry.register("gateway_accept_errors", "Accepts that failed", accept_errors.clone());
+        registry.register(
+            "gateway_accept_errors",
+            "Accepts that failed",
+            accept_errors.clone(),
+        );
         let panics = Counter::default();
-        registry.register("gateway_panics", "Connections that ended in a panic", panics.clone());
+        registry.register(
+            "gateway_panics",
+            "Connections that ended in a panic",
+            panics.clone(),
+        );
         let closed_by_policy = Counter::default();
         registry.register(
             "gateway_connections_closed_by_policy",
@@ -85,8 +108,16 @@ impl Metrics {
             policy_loaded_at.clone(),
         );
         let records_dropped = Gauge::default();
-        registry.register("gateway_records_dropped", "Records lost by sinks since the start", records_dropped.clone());
-        registry.register("gateway_build", "The build", Info::new([("version", build::VERSION)]));
+        registry.register(
+            "gateway_records_dropped",
+            "Records lost by sinks since the start",
+            records_dropped.clone(),
+        );
+        registry.register(
+            "gateway_build",
+            "The build",
+            Info::new([("version", build::VERSION)]),
+        );
         Self {
             registry,
             decisions,
@@ -109,16 +140,24 @@ impl Metrics {
             Entry::Redirected => "redirected",
         };
         self.decisions
-            .get_or_create(&DecisionLabels { entry, verdict: verdict.as_str(), reason: reason.code() })
+            .get_or_create(&DecisionLabels {
+                entry,
+                verdict: verdict.as_str(),
+                reason: reason.code(),
+            })
             .inc();
     }
 
     pub(crate) fn bytes(&self, up: u64, down: u64) {
         if up > 0 {
-            self.bytes.get_or_create(&DirectionLabel { direction: "up" }).inc_by(up);
+            self.bytes
+                .get_or_create(&DirectionLabel { direction: "up" })
+                .inc_by(up);
         }
         if down > 0 {
-            self.bytes.get_or_create(&DirectionLabel { direction: "down" }).inc_by(down);
+            self.bytes
+                .get_or_create(&DirectionLabel { direction: "down" })
+                .inc_by(down);
         }
     }
 
@@ -130,7 +169,8 @@ impl Metrics {
 
     /// The text exposition.
     pub fn render(&self, records_dropped: u64) -> String {
-        self.records_dropped.set(i64::try_from(records_dropped).unwrap_or(i64::MAX));
+        self.records_dropped
+            .set(i64::try_from(records_dropped).unwrap_or(i64::MAX));
         let mut out = String::new();
         if encode(&mut out, &self.registry).is_err() {
             out.clear();

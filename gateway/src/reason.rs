@@ -99,7 +99,11 @@ impl Reason {
     /// The HTTP status of a refusal for this reason.
     pub fn status(self) -> u16 {
         match self {
-            Self::AuthorityMismatch | Self::BadHello | Self::BadRequest | Self::BadTarget | Self::TlsVersion => 400,
+            Self::AuthorityMismatch
+            | Self::BadHello
+            | Self::BadRequest
+            | Self::BadTarget
+            | Self::TlsVersion => 400,
             Self::IdentityConflict
             | Self::IdentityUnknown
             | Self::Policy(_)
@@ -123,7 +127,9 @@ impl Reason {
     /// A short sentence for people.
     pub fn title(self) -> &'static str {
         match self {
-            Self::AuthorityMismatch => "The request target and the Host header name different hosts",
+            Self::AuthorityMismatch => {
+                "The request target and the Host header name different hosts"
+            }
             Self::BadHello => "The first TLS bytes are not a valid ClientHello",
             Self::BadRequest => "The request does not follow its protocol",
             Self::BadResponse => "The origin's answer does not follow its protocol",

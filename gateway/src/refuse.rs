@@ -23,7 +23,12 @@ struct Problem<'a> {
 }
 
 /// RFC 9457 problem document with the status line and fields of the refusal. The connection closes after it.
-pub(crate) fn render(record: &Record, reason: Reason, status: Option<u16>, delivered: bool) -> Vec<u8> {
+pub(crate) fn render(
+    record: &Record,
+    reason: Reason,
+    status: Option<u16>,
+    delivered: bool,
+) -> Vec<u8> {
     let fields = &record.fields;
     let rule = fields.decision.as_ref().and_then(|d| d.rule.as_ref());
     let status = status.unwrap_or(match reason {
@@ -53,7 +58,9 @@ pub(crate) fn render(record: &Record, reason: Reason, status: Option<u16>, deliv
         record.id(),
     );
     match reason {
-        Reason::ProxyAuthRequired => head.push_str("Proxy-Authenticate: Basic realm=\"Exitgate\", charset=\"UTF-8\"\r\n"),
+        Reason::ProxyAuthRequired => {
+            head.push_str("Proxy-Authenticate: Basic realm=\"Exitgate\", charset=\"UTF-8\"\r\n");
+        }
         Reason::Limit | Reason::NotReady | Reason::Draining => head.push_str("Retry-After: 5\r\n"),
         _ => {}
     }
@@ -71,10 +78,20 @@ fn target(record: &Record) -> String {
     }
 }
 
-fn detail(record: &Record, reason: Reason, rule: Option<&RuleRef>, target: &str, delivered: bool) -> String {
+fn detail(
+    record: &Record,
+    reason: Reason,
+    rule: Option<&RuleRef>,
+    target: &str,
+    delivered: bool,
+) -> String {
     let mut text = match (reason, rule) {
         (Reason::Policy(_), Some(rule)) => {
-            format!("{target}: refused by rule {:?} of {}", rule.rule, crate::record::policy_name(rule))
+            format!(
+                "{target}: refused by rule {:?} of {}",
+                rule.rule,
+                crate::record::policy_name(rule)
+            )
         }
         (Reason::Policy(_), None) => format!("{target}: refused ({})", reason.code()),
         _ => match &record.fields.detail {
@@ -89,11 +106,10 @@ fn detail(record: &Record, reason: Reason, rule: Option<&RuleRef>, target: &str,
 }
 
 fn ask(record: &Record, reason: Reason, target: &str) -> String {
-    let who = record
-        .fields
-        .workload
-        .as_ref()
-        .map_or_else(|| "this workload".to_owned(), |w| format!("{}/{}", w.namespace, w.name));
+    let who = record.fields.workload.as_ref().map_or_else(
+        || "this workload".to_owned(),
+        |w| format!("{}/{}", w.namespace, w.name),
+    );
     match reason {
         Reason::Policy(_) | Reason::PolicyChanged | Reason::ProtocolNotAllowed => format!(
             "Ask whoever owns the egress policies of {who} for an Allow rule that covers {target}, and quote decision {}.",
@@ -104,7 +120,9 @@ fn ask(record: &Record, reason: Reason, target: &str) -> String {
             record.fields.source.ip(),
             record.id()
         ),
-        Reason::ProxyAuthRequired => "Send Proxy-Authorization with the credential of this workload.".to_owned(),
+        Reason::ProxyAuthRequired => {
+            "Send Proxy-Authorization with the credential of this workload.".to_owned()
+        }
         Reason::Limit | Reason::NotReady | Reason::Draining => "Try again later.".to_owned(),
         _ => format!("Quote decision {} when you ask for help.", record.id()),
     }

@@ -21,19 +21,35 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 pub enum TlsError {
     /// A PEM file.
     #[error("spec.listeners.proxyTls.{field}: {path}: {reason}")]
-    File { field: &'static str, path: String, reason: String },
+    File {
+        field: &'static str,
+        path: String,
+        reason: String,
+    },
     /// Certificate and key do not make a server.
     #[error("spec.listeners.proxyTls: {0}")]
     Unusable(String),
 }
 
-fn certificates(base: &Path, file: &str, field: &'static str) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+fn certificates(
+    base: &Path,
+    file: &str,
+    field: &'static str,
+) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let path = base.join(file);
-    let failed = |reason: String| TlsError::File { field, path: path.display().to_string(), reason };
+    let failed = |reason: String| TlsError::File {
+        field,
+        path: path.display().to_string(),
+        reason,
+    };
     let certificates: Vec<_> = CertificateDer::pem_file_iter(&path)
         .and_then(Iterator::collect)
         .map_err(|e| failed(e.to_string()))?;
-    if certificates.is_empty() { Err(failed("no certificate in it".to_owned())) } else { Ok(certificates) }
+    if certificates.is_empty() {
+        Err(failed("no certificate in it".to_owned()))
+    } else {
+        Ok(certificates)
+    }
 }
 
 /// Builds the acceptor of the TLS proxy listener.
@@ -52,7 +68,9 @@ pub(crate) fn acceptor(config: &ProxyTls, base: &Path) -> Result<TlsAcceptor, Tl
         .map_err(|e| unusable(&e))?;
     let builder = match &config.client_ca_file {
         None if config.require_client_cert => {
-            return Err(TlsError::Unusable("requireClientCert needs clientCaFile".to_owned()));
+            return Err(TlsError::Unusable(
+                "requireClientCert needs clientCaFile".to_owned(),
+            ));
         }
         None => builder.with_no_client_auth(),
         Some(file) => {
@@ -61,11 +79,17 @@ pub(crate) fn acceptor(config: &ProxyTls, base: &Path) -> Result<TlsAcceptor, Tl
                 roots.add(certificate).map_err(|e| unusable(&e))?;
             }
             let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
-            let verifier = if config.require_client_cert { verifier } else { verifier.allow_unauthenticated() };
+            let verifier = if config.require_client_cert {
+                verifier
+            } else {
+                verifier.allow_unauthenticated()
+            };
             builder.with_client_cert_verifier(verifier.build().map_err(|e| unusable(&e))?)
         }
     };
-    let mut server = builder.with_single_cert(chain, key).map_err(|e| unusable(&e))?;
+    let mut server = builder
+        .with_single_cert(chain, key)
+        .map_err(|e| unusable(&e))?;
     server.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(TlsAcceptor::from(Arc::new(server)))
 }
@@ -76,14 +100,25 @@ pub(crate) async fn accept(
     tcp: TcpStream,
     limit: Duration,
 ) -> Option<(Box<TlsStream<TcpStream>>, Arc<[String]>)> {
-    let stream = tokio::time::timeout(limit, acceptor.accept(tcp)).await.ok()?.ok()?;
-    let names = stream.get_ref().1.peer_certificates().and_then(<[_]>::first).map(|c| names_in(c)).unwrap_or_default();
+    let stream = tokio::time::timeout(limit, acceptor.accept(tcp))
+        .await
+        .ok()?
+        .ok()?;
+    let names = stream
+        .get_ref()
+        .1
+        .peer_certificates()
+        .and_then(<[_]>::first)
+        .map(|c| names_in(c))
+        .unwrap_or_default();
     Some((Box::new(stream), names.into()))
 }
 
 /// DNS names and URIs of a certificate; its subject is not an identity.
 fn names_in(certificate: &[u8]) -> Vec<String> {
-    let Ok((_, parsed)) = X509Certificate::from_der(certificate) else { return Vec::new() };
+    let Ok((_, parsed)) = X509Certificate::from_der(certificate) else {
+        return Vec::new();
+    };
     parsed
         .extensions()
         .iter()

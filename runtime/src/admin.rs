@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 const MAX_BODY: usize = 4096;
 const MAX_CONNECTIONS: usize = 64;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
-const CONNECTION_TIMEOUT: Duration = Duration::from_secs(300);
+const CONNECTION_TIMEOUT: Duration = Duration::from_mins(5);
 
 /// What a handler answers.
 pub struct Reply {
@@ -34,12 +34,20 @@ pub struct Reply {
 impl Reply {
     /// A plain-text answer.
     pub fn text(status: u16, body: impl Into<String>) -> Self {
-        Self { status, content_type: "text/plain; charset=utf-8", body: body.into().into_bytes() }
+        Self {
+            status,
+            content_type: "text/plain; charset=utf-8",
+            body: body.into().into_bytes(),
+        }
     }
 
     /// A JSON answer.
     pub fn json(status: u16, value: &serde_json::Value) -> Self {
-        Self { status, content_type: "application/json", body: value.to_string().into_bytes() }
+        Self {
+            status,
+            content_type: "application/json",
+            body: value.to_string().into_bytes(),
+        }
     }
 
     /// The answer for a path that nobody serves.
@@ -75,7 +83,9 @@ pub async fn serve(listener: TcpListener, handler: Arc<dyn Handler>) {
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut tasks = JoinSet::new();
     loop {
-        let Ok(slot) = slots.clone().acquire_owned().await else { return };
+        let Ok(slot) = slots.clone().acquire_owned().await else {
+            return;
+        };
         while tasks.try_join_next().is_some() {}
         let (stream, _peer): (_, SocketAddr) = match listener.accept().await {
             Ok(accepted) => accepted,
@@ -99,7 +109,10 @@ pub async fn serve(listener: TcpListener, handler: Arc<dyn Handler>) {
     }
 }
 
-async fn respond(handler: Arc<dyn Handler>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+async fn respond(
+    handler: Arc<dyn Handler>,
+    request: Request<Incoming>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
     let write = match *request.method() {
         Method::GET | Method::HEAD => false,
         Method::POST | Method::PUT => true,
@@ -107,7 +120,12 @@ async fn respond(handler: Arc<dyn Handler>, request: Request<Incoming>) -> Resul
     };
     let path = request.uri().path().to_owned();
     let body = if write {
-        match tokio::time::timeout(HEAD_TIMEOUT, Limited::new(request.into_body(), MAX_BODY).collect()).await {
+        match tokio::time::timeout(
+            HEAD_TIMEOUT,
+            Limited::new(request.into_body(), MAX_BODY).collect(),
+        )
+        .await
+        {
             Ok(Ok(body)) => body.to_bytes().to_vec(),
             Ok(Err(_)) => return Ok(response(Reply::text(413, "body over 4 KiB\n"))),
             Err(_) => return Ok(response(Reply::text(408, "body too late\n"))),
@@ -120,7 +138,9 @@ async fn respond(handler: Arc<dyn Handler>, request: Request<Incoming>) -> Resul
 
 fn response(reply: Reply) -> Response<Full<Bytes>> {
     let mut out = Response::new(Full::new(Bytes::from(reply.body)));
-    *out.status_mut() = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    out.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(reply.content_type));
+    *out.status_mut() =
+        StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    out.headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(reply.content_type));
     out
 }

@@ -51,7 +51,9 @@ pub struct Identities {
 #[derive(Debug, thiserror::Error)]
 pub enum IdentityError {
     /// A source range that cannot be read.
-    #[error("spec.workloads[{index}].source.cidrs: {value:?} is not a CIDR; write for example 192.0.2.0/24")]
+    #[error(
+        "spec.workloads[{index}].source.cidrs: {value:?} is not a CIDR; write for example 192.0.2.0/24"
+    )]
     Cidr { index: usize, value: String },
     /// A password hash that cannot be used.
     #[error("spec.workloads[{index}].user.passwordHashFile: {error}")]
@@ -81,7 +83,11 @@ pub fn workload_of(mapping: &WorkloadMapping) -> Workload {
 
 /// The workload of every connection where nothing is mapped.
 pub fn local_workload() -> Workload {
-    Workload { namespace: "default".to_owned(), name: "local".to_owned(), ..Workload::default() }
+    Workload {
+        namespace: "default".to_owned(),
+        name: "local".to_owned(),
+        ..Workload::default()
+    }
 }
 
 impl Identities {
@@ -91,10 +97,19 @@ impl Identities {
         base: &Path,
         mut member: impl FnMut(Workload) -> Arc<Member>,
     ) -> Result<Self, IdentityError> {
-        let mut built = Self { members: Vec::new(), mappings: Vec::new(), users: HashMap::new() };
+        let mut built = Self {
+            members: Vec::new(),
+            mappings: Vec::new(),
+            users: HashMap::new(),
+        };
         if mappings.is_empty() {
             built.members.push(member(local_workload()));
-            built.mappings.push(Mapping { member: 0, sources: Vec::new(), user: None, san: None });
+            built.mappings.push(Mapping {
+                member: 0,
+                sources: Vec::new(),
+                user: None,
+                san: None,
+            });
             return Ok(built);
         }
         for (index, mapping) in mappings.iter().enumerate() {
@@ -102,11 +117,17 @@ impl Identities {
                 .source
                 .iter()
                 .flat_map(|s| &s.cidrs)
-                .map(|text| parse_net(text).ok_or_else(|| IdentityError::Cidr { index, value: text.clone() }))
+                .map(|text| {
+                    parse_net(text).ok_or_else(|| IdentityError::Cidr {
+                        index,
+                        value: text.clone(),
+                    })
+                })
                 .collect::<Result<_, _>>()?;
             if let Some(user) = &mapping.user {
                 let path: PathBuf = base.join(&user.password_hash_file);
-                let hash = StoredHash::read(&path).map_err(|error| IdentityError::Password { index, error })?;
+                let hash = StoredHash::read(&path)
+                    .map_err(|error| IdentityError::Password { index, error })?;
                 built.users.insert(user.name.clone(), hash);
             }
             built.mappings.push(Mapping {
@@ -142,13 +163,23 @@ impl Identities {
     }
 
     /// The workload of a connection whose credential, if any, is already verified.
-    pub fn place(&self, source: IpAddr, sans: &[String], user: Option<&str>) -> Result<Arc<Member>, Reason> {
+    pub fn place(
+        &self,
+        source: IpAddr,
+        sans: &[String],
+        user: Option<&str>,
+    ) -> Result<Arc<Member>, Reason> {
         let source = source.to_canonical();
         let mut strong: Option<usize> = None;
         let mut by_source: Option<(usize, u8)> = None;
         let mut conflict = false;
         for mapping in &self.mappings {
-            let width = mapping.sources.iter().filter(|n| n.contains(&source)).map(IpNet::prefix_len).max();
+            let width = mapping
+                .sources
+                .iter()
+                .filter(|n| n.contains(&source))
+                .map(IpNet::prefix_len)
+                .max();
             let holds = (mapping.sources.is_empty() || width.is_some())
                 && (mapping.user.is_none() || mapping.user.as_deref() == user)
                 && mapping.san.as_ref().is_none_or(|san| sans.contains(san));
@@ -162,7 +193,9 @@ impl Identities {
             }
             let width = width.unwrap_or(0);
             match by_source {
-                Some((other, best)) if best == width => conflict |= !self.same(other, mapping.member),
+                Some((other, best)) if best == width => {
+                    conflict |= !self.same(other, mapping.member);
+                }
                 Some((_, best)) if best > width => {}
                 _ => by_source = Some((mapping.member, width)),
             }
@@ -174,7 +207,10 @@ impl Identities {
         if conflict {
             return Err(Reason::IdentityConflict);
         }
-        match strong.or(by_source.map(|(member, _)| member)).and_then(|member| self.members.get(member)) {
+        match strong
+            .or(by_source.map(|(member, _)| member))
+            .and_then(|member| self.members.get(member))
+        {
             Some(member) => Ok(member.clone()),
             None if user.is_none() && !self.users.is_empty() => Err(Reason::ProxyAuthRequired),
             None => Err(Reason::IdentityUnknown),
@@ -183,7 +219,9 @@ impl Identities {
 
     fn same(&self, a: usize, b: usize) -> bool {
         match (self.members.get(a), self.members.get(b)) {
-            (Some(a), Some(b)) => a.workload.namespace == b.workload.namespace && a.workload.name == b.workload.name,
+            (Some(a), Some(b)) => {
+                a.workload.namespace == b.workload.namespace && a.workload.name == b.workload.name
+            }
             _ => false,
         }
     }
@@ -195,7 +233,9 @@ impl Identities {
 }
 
 fn parse_net(text: &str) -> Option<IpNet> {
-    IpNet::from_str(text).ok().or_else(|| IpAddr::from_str(text).ok().map(IpNet::from))
+    IpNet::from_str(text)
+        .ok()
+        .or_else(|| IpAddr::from_str(text).ok().map(IpNet::from))
 }
 
 /// RFC 7617: `Basic` and base64 of `user:password`.
@@ -207,7 +247,10 @@ fn basic(value: &[u8]) -> Option<(String, Vec<u8>)> {
     let decoded = STANDARD.decode(rest.trim_ascii()).ok()?;
     let colon = decoded.iter().position(|&b| b == b':')?;
     let (name, password) = decoded.split_at_checked(colon)?;
-    Some((String::from_utf8(name.to_vec()).ok()?, password.get(1..)?.to_vec()))
+    Some((
+        String::from_utf8(name.to_vec()).ok()?,
+        password.get(1..)?.to_vec(),
+    ))
 }
 
 #[cfg(test)]

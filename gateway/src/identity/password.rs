@@ -41,7 +41,10 @@ impl StoredHash {
     /// Reads one from a file.
     pub fn read(path: &Path) -> Result<Self, HashError> {
         let shown = || path.display().to_string();
-        let text = std::fs::read_to_string(path).map_err(|error| HashError::Read { path: shown(), error })?;
+        let text = std::fs::read_to_string(path).map_err(|error| HashError::Read {
+            path: shown(),
+            error,
+        })?;
         Self::parse(text.trim()).ok_or_else(|| HashError::Shape { path: shown() })
     }
 
@@ -53,8 +56,15 @@ impl StoredHash {
         let iterations: u32 = parts.next()?.parse().ok()?;
         let salt = STANDARD.decode(parts.next()?).ok()?;
         let hash = STANDARD.decode(parts.next()?).ok()?;
-        let sound = parts.next().is_none() && iterations <= MAX_ITERATIONS && salt.len() >= 8 && hash.len() == 32;
-        sound.then_some(Self { iterations: NonZeroU32::new(iterations)?, salt, hash })
+        let sound = parts.next().is_none()
+            && iterations <= MAX_ITERATIONS
+            && salt.len() >= 8
+            && hash.len() == 32;
+        sound.then_some(Self {
+            iterations: NonZeroU32::new(iterations)?,
+            salt,
+            hash,
+        })
     }
 
     /// Hashes a new password, as the hash file holds it.
@@ -62,12 +72,29 @@ impl StoredHash {
         let salt: [u8; 16] = rand::random();
         let iterations = NonZeroU32::new(ITERATIONS).unwrap_or(NonZeroU32::MAX);
         let mut hash = [0; digest::SHA256_OUTPUT_LEN];
-        pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA256, iterations, &salt, password, &mut hash);
-        format!("{SCHEME}${iterations}${}${}", STANDARD.encode(salt), STANDARD.encode(hash))
+        pbkdf2::derive(
+            pbkdf2::PBKDF2_HMAC_SHA256,
+            iterations,
+            &salt,
+            password,
+            &mut hash,
+        );
+        format!(
+            "{SCHEME}${iterations}${}${}",
+            STANDARD.encode(salt),
+            STANDARD.encode(hash)
+        )
     }
 
     fn verify(&self, password: &[u8]) -> bool {
-        pbkdf2::verify(pbkdf2::PBKDF2_HMAC_SHA256, self.iterations, &self.salt, password, &self.hash).is_ok()
+        pbkdf2::verify(
+            pbkdf2::PBKDF2_HMAC_SHA256,
+            self.iterations,
+            &self.salt,
+            password,
+            &self.hash,
+        )
+        .is_ok()
     }
 }
 
@@ -88,7 +115,11 @@ impl Default for Passwords {
             known: Mutex::default(),
             // Guessing gets one core at most.
             slots: Arc::new(Semaphore::new(1)),
-            dummy: StoredHash { iterations: NonZeroU32::MIN.saturating_add(ITERATIONS - 1), salt: vec![0; 16], hash: vec![0; 32] },
+            dummy: StoredHash {
+                iterations: NonZeroU32::MIN.saturating_add(ITERATIONS - 1),
+                salt: vec![0; 16],
+                hash: vec![0; 32],
+            },
         }
     }
 }
@@ -99,11 +130,17 @@ impl Passwords {
     pub async fn check(&self, stored: Option<&StoredHash>, password: &[u8]) -> bool {
         let tag = stored.map(|s| self.tag(s, password));
         if let Some(tag) = tag
-            && self.known.lock().iter().any(|known| bool::from(subtle::ConstantTimeEq::ct_eq(&known[..], &tag[..])))
+            && self
+                .known
+                .lock()
+                .iter()
+                .any(|known| bool::from(subtle::ConstantTimeEq::ct_eq(&known[..], &tag[..])))
         {
             return true;
         }
-        let Ok(slot) = self.slots.clone().acquire_owned().await else { return false };
+        let Ok(slot) = self.slots.clone().acquire_owned().await else {
+            return false;
+        };
         let known_user = stored.is_some();
         let stored = stored.unwrap_or(&self.dummy).clone();
         let password = password.to_vec();
@@ -143,7 +180,9 @@ mod tests {
 
     #[tokio::test]
     async fn only_the_right_password_of_a_known_user_passes() {
-        let stored = StoredHash::parse("pbkdf2-sha256$1000$c2FsdHNhbHQ=$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=");
+        let stored = StoredHash::parse(
+            "pbkdf2-sha256$1000$c2FsdHNhbHQ=$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
+        );
         assert!(stored.is_some());
         let made = StoredHash::parse(&StoredHash::create(b"open")).unwrap();
         let passwords = Passwords::default();
@@ -155,7 +194,13 @@ mod tests {
 
     #[test]
     fn other_shapes_are_refused() {
-        for text in ["", "plain", "pbkdf2-sha256$0$c2FsdHNhbHQ=$AA==", "md5$1$c2FsdHNhbHQ=$AA==", "pbkdf2-sha256$1$c2FsdHNhbHQ=$AA=="] {
+        for text in [
+            "",
+            "plain",
+            "pbkdf2-sha256$0$c2FsdHNhbHQ=$AA==",
+            "md5$1$c2FsdHNhbHQ=$AA==",
+            "pbkdf2-sha256$1$c2FsdHNhbHQ=$AA==",
+        ] {
             assert!(StoredHash::parse(text).is_none(), "{text}");
         }
     }

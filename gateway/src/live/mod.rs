@@ -61,7 +61,11 @@ pub struct State {
 impl State {
     /// Nothing in force yet: everything is refused. Relative file names are looked up in `base`.
     pub fn new(base: &Path) -> Self {
-        Self { current: watch::Sender::new(None), shares: Mutex::default(), base: base.to_owned() }
+        Self {
+            current: watch::Sender::new(None),
+            shares: Mutex::default(),
+            base: base.to_owned(),
+        }
     }
 
     /// The revision in force, and word of every later one.
@@ -77,11 +81,15 @@ impl State {
     /// Puts a snapshot in force, whole or not at all. Warnings are returned.
     pub fn apply(&self, snapshot: Snapshot) -> Result<(Arc<Live>, Vec<Problem>), ApplyError> {
         let (policy, problems) = compile(&snapshot);
-        let Some(policy) = policy.filter(|_| problems.iter().all(|p| p.severity != Severity::Error)) else {
+        let Some(policy) =
+            policy.filter(|_| problems.iter().all(|p| p.severity != Severity::Error))
+        else {
             return Err(ApplyError::Policy(problems));
         };
         let settings = Settings::read(&snapshot.settings)?;
-        let identities = Identities::build(&snapshot.settings.workloads, &self.base, |w| self.member(&policy, w))?;
+        let identities = Identities::build(&snapshot.settings.workloads, &self.base, |w| {
+            self.member(&policy, w)
+        })?;
         let previous = self.current();
         let resolver = match previous.filter(|p| p.snapshot.settings.dns == snapshot.settings.dns) {
             Some(previous) => previous.resolver.clone(),
@@ -103,10 +111,16 @@ impl State {
         let key = (workload.namespace.clone(), workload.name.clone());
         let share = self.shares.lock().entry(key).or_default().clone();
         let view: Arc<View> = policy.view(&workload);
-        Arc::new(Member { workload: Arc::new(workload), view, share })
+        Arc::new(Member {
+            workload: Arc::new(workload),
+            view,
+            share,
+        })
     }
 
     fn resolver(&self, dns: &Dns) -> Result<Arc<Resolver>, ApplyError> {
-        settings::resolver(dns, &self.base).map(Arc::new).map_err(ApplyError::Resolver)
+        settings::resolver(dns, &self.base)
+            .map(Arc::new)
+            .map_err(ApplyError::Resolver)
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use exitgate_policy::model::{Dns, EgressGatewaySpec};
 use exitgate_policy::name::{Authority, Host};
 
-use crate::resolve::{Resolver, ResolverConfig};
+use crate::resolve::{self, Resolver};
 
 /// Deadlines, limits and the parent proxy of one revision.
 #[derive(Clone, Debug)]
@@ -42,7 +42,9 @@ pub struct Settings {
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
     /// A parent that is no authority.
-    #[error("spec.parent.address: {0:?} is not HOST:PORT; write for example 192.0.2.10:3128 or proxy.example:3128")]
+    #[error(
+        "spec.parent.address: {0:?} is not HOST:PORT; write for example 192.0.2.10:3128 or proxy.example:3128"
+    )]
     Parent(String),
 }
 
@@ -97,13 +99,13 @@ pub(super) fn resolver(dns: &Dns, base: &Path) -> Result<Resolver, String> {
                 .map_err(|_| format!("servers[{index}]: {text:?} is not an address; write for example 192.0.2.53:53"))
         })
         .collect::<Result<Vec<_>, _>>()?;
-    let config = ResolverConfig {
+    let config = resolve::Config {
         servers,
         hosts_file: dns.hosts_file.as_ref().map(|file| base.join(file)),
         min_ttl: dns.min_ttl(),
         max_ttl: dns.max_ttl(),
         timeout: dns.timeout(),
-        ..ResolverConfig::default()
+        ..resolve::Config::default()
     };
     Resolver::new(config).map_err(|e| e.to_string())
 }

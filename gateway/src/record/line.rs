@@ -16,7 +16,9 @@ const CUT_MARK: &str = "…[truncated]";
 /// Bytes from a peer as text: bounded, invalid UTF-8 replaced. JSON escapes the control characters.
 fn text(bytes: &[u8]) -> Cow<'_, str> {
     match bytes.get(..TEXT_LIMIT) {
-        Some(head) if bytes.len() > TEXT_LIMIT => Cow::Owned(format!("{}{CUT_MARK}", String::from_utf8_lossy(head))),
+        Some(head) if bytes.len() > TEXT_LIMIT => {
+            Cow::Owned(format!("{}{CUT_MARK}", String::from_utf8_lossy(head)))
+        }
         _ => String::from_utf8_lossy(bytes),
     }
 }
@@ -203,7 +205,10 @@ fn version_name(version: TlsVersion) -> &'static str {
 
 /// OCSF ids: (activity, action, disposition, status).
 fn ids(fields: &Fields) -> (u8, u8, u8, u8) {
-    let observed = fields.decision.as_ref().is_some_and(|d| d.denied && !d.enforced);
+    let observed = fields
+        .decision
+        .as_ref()
+        .is_some_and(|d| d.denied && !d.enforced);
     let http = fields.class == Class::Http;
     match fields.verdict {
         // HTTP activity 99: the method is in http_request. Network activity 2: close.
@@ -230,20 +235,34 @@ pub(super) fn render(fields: &Fields) -> Vec<u8> {
         category_uid: 4,
         activity_id,
         type_uid: u32::from(class_uid) * 100 + u32::from(activity_id),
-        severity_id: if fields.verdict == VerdictLabel::Deny { 3 } else { 1 },
+        severity_id: if fields.verdict == VerdictLabel::Deny {
+            3
+        } else {
+            1
+        },
         time: fields.time,
         duration: u64::try_from(fields.started.elapsed().as_millis()).unwrap_or(u64::MAX),
         metadata: Metadata {
             version: "1.6.0",
-            product: Product { name: build::PRODUCT, version: build::VERSION },
+            product: Product {
+                name: build::PRODUCT,
+                version: build::VERSION,
+            },
             uid: fields.id.to_string(),
         },
         action_id,
         disposition_id,
         status_id,
         is_alert: decision.is_some_and(|d| !d.alerts.is_empty()),
-        src_endpoint: Source { ip: fields.source.ip().to_canonical().to_string(), port: fields.source.port() },
-        dst_endpoint: Destination { hostname: hostname(), ip: fields.address.map(|a| a.to_string()), port: fields.port },
+        src_endpoint: Source {
+            ip: fields.source.ip().to_canonical().to_string(),
+            port: fields.source.port(),
+        },
+        dst_endpoint: Destination {
+            hostname: hostname(),
+            ip: fields.address.map(|a| a.to_string()),
+            port: fields.port,
+        },
         tls: fields.hello.as_ref().map(|hello| Tls {
             sni: hello.sni.as_ref().map(exitgate_policy::name::Name::as_str),
             version: version_name(hello.version),
@@ -252,11 +271,19 @@ pub(super) fn render(fields: &Fields) -> Vec<u8> {
         }),
         http_request: fields.request.as_ref().map(|request| HttpRequest {
             http_method: &request.method,
-            url: Url { hostname: hostname(), path: text(&request.path), port: fields.port, scheme: request.scheme },
+            url: Url {
+                hostname: hostname(),
+                path: text(&request.path),
+                port: fields.port,
+                scheme: request.scheme,
+            },
             user_agent: request.user_agent.as_deref().map(text),
         }),
         http_response: fields.status.map(|code| HttpResponse { code }),
-        traffic: Traffic { bytes_in: fields.bytes_down, bytes_out: fields.bytes_up },
+        traffic: Traffic {
+            bytes_in: fields.bytes_down,
+            bytes_out: fields.bytes_up,
+        },
         exitgate: Exitgate {
             entry: entry_name(fields.entry),
             workload: fields.workload.as_ref().map(|w| WorkloadFields {
@@ -272,13 +299,22 @@ pub(super) fn render(fields: &Fields) -> Vec<u8> {
             rule: rule.map(|r| &*r.rule),
             tier: rule.map(|r| r.tier.as_str()),
             assurance: decision.map(|d| d.assurance),
-            alerts: decision.map(|d| d.alerts.iter().map(as_match).collect()).unwrap_or_default(),
+            alerts: decision
+                .map(|d| d.alerts.iter().map(as_match).collect())
+                .unwrap_or_default(),
             shadow: decision
                 .and_then(|d| d.shadow.as_ref())
-                .map(|s| ShadowFields { kind: s.kind.as_str(), rule: s.rule.as_ref().map(as_match) }),
+                .map(|s| ShadowFields {
+                    kind: s.kind.as_str(),
+                    rule: s.rule.as_ref().map(as_match),
+                }),
             revision: fields.revision.as_deref().map(|r| r.get(..12).unwrap_or(r)),
             resolved: fields.resolved.iter().map(ToString::to_string).collect(),
-            cname_chain: fields.chain.iter().map(exitgate_policy::name::Name::as_str).collect(),
+            cname_chain: fields
+                .chain
+                .iter()
+                .map(exitgate_policy::name::Name::as_str)
+                .collect(),
             stage: fields.stage.as_str(),
             closed_by: fields.closed_by.map(super::ClosedBy::as_str),
         },
@@ -294,5 +330,8 @@ pub(super) fn render(fields: &Fields) -> Vec<u8> {
 }
 
 fn as_match(rule: &RuleRef) -> Match<'_> {
-    Match { policy: name_of(rule), rule: &rule.rule }
+    Match {
+        policy: name_of(rule),
+        rule: &rule.rule,
+    }
 }

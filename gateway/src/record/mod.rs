@@ -20,8 +20,8 @@ use exitgate_runtime::clock;
 
 use crate::metrics::Metrics;
 use crate::reason::Reason;
-pub use sink::{Overflow, SinkConfig, Target};
 use sink::Sink;
+pub use sink::{Overflow, SinkConfig, Target};
 
 /// OCSF class of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,8 +65,16 @@ pub struct Recorder {
 impl Recorder {
     /// Opens every sink.
     pub fn start(configs: Vec<SinkConfig>, metrics: Arc<Metrics>) -> std::io::Result<Self> {
-        let sinks = configs.into_iter().map(Sink::start).collect::<Result<_, _>>()?;
-        Ok(Self { sinks, metrics, run: rand::random(), next: AtomicU64::new(1) })
+        let sinks = configs
+            .into_iter()
+            .map(Sink::start)
+            .collect::<Result<_, _>>()?;
+        Ok(Self {
+            sinks,
+            metrics,
+            run: rand::random(),
+            next: AtomicU64::new(1),
+        })
     }
 
     /// A record that will be written when dropped.
@@ -78,7 +86,10 @@ impl Recorder {
                 class,
                 entry,
                 source,
-                id: DecisionId { run: self.run, number },
+                id: DecisionId {
+                    run: self.run,
+                    number,
+                },
                 started: Instant::now(),
                 time: clock::unix_millis(),
                 workload: None,
@@ -123,9 +134,14 @@ impl Recorder {
     }
 
     fn write(&self, fields: &Fields) {
-        self.metrics.decided(fields.entry, fields.verdict, fields.reason);
+        self.metrics
+            .decided(fields.entry, fields.verdict, fields.reason);
         self.metrics.bytes(fields.bytes_up, fields.bytes_down);
-        let mut wanted = self.sinks.iter().filter(|s| s.wants(fields.class, fields.verdict)).peekable();
+        let mut wanted = self
+            .sinks
+            .iter()
+            .filter(|s| s.wants(fields.class, fields.verdict))
+            .peekable();
         if wanted.peek().is_none() {
             return;
         }

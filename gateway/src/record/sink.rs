@@ -32,7 +32,11 @@ pub enum Overflow {
 #[derive(Clone, Debug)]
 pub enum Target {
     /// A file that is rotated at `max_bytes`; `keep` older ones stay as `path.1`, `path.2`, …
-    File { path: PathBuf, max_bytes: u64, keep: u32 },
+    File {
+        path: PathBuf,
+        max_bytes: u64,
+        keep: u32,
+    },
     /// Standard output.
     Stdout,
 }
@@ -74,14 +78,24 @@ impl Sink {
     pub(super) fn start(config: SinkConfig) -> io::Result<Self> {
         let output = Output::open(&config.target)?;
         let shared = Arc::new(Shared {
-            queue: Mutex::new(Queue { bytes: Vec::new(), records: 0, closing: false }),
+            queue: Mutex::new(Queue {
+                bytes: Vec::new(),
+                records: 0,
+                closing: false,
+            }),
             wake: Condvar::new(),
             dropped: AtomicU64::new(0),
             stuck: AtomicBool::new(false),
         });
         let for_writer = shared.clone();
-        let writer = std::thread::Builder::new().name("records".into()).spawn(move || write_loop(&for_writer, output))?;
-        Ok(Self { config, shared, writer: Mutex::new(Some(writer)) })
+        let writer = std::thread::Builder::new()
+            .name("records".into())
+            .spawn(move || write_loop(&for_writer, output))?;
+        Ok(Self {
+            config,
+            shared,
+            writer: Mutex::new(Some(writer)),
+        })
     }
 
     pub(super) fn wants(&self, class: Class, verdict: VerdictLabel) -> bool {
@@ -119,7 +133,9 @@ impl Sink {
     pub(super) fn close(&self, limit: Duration) {
         self.shared.queue.lock().closing = true;
         self.shared.wake.notify_one();
-        let Some(writer) = self.writer.lock().take() else { return };
+        let Some(writer) = self.writer.lock().take() else {
+            return;
+        };
         let deadline = std::time::Instant::now() + limit;
         while !writer.is_finished() && std::time::Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(2));
@@ -167,7 +183,13 @@ fn write_loop(shared: &Shared, mut output: Output) {
 }
 
 enum Output {
-    File { file: File, path: PathBuf, size: u64, max_bytes: u64, keep: u32 },
+    File {
+        file: File,
+        path: PathBuf,
+        size: u64,
+        max_bytes: u64,
+        keep: u32,
+    },
     Stdout,
 }
 
@@ -175,10 +197,20 @@ impl Output {
     fn open(target: &Target) -> io::Result<Self> {
         match target {
             Target::Stdout => Ok(Self::Stdout),
-            Target::File { path, max_bytes, keep } => {
+            Target::File {
+                path,
+                max_bytes,
+                keep,
+            } => {
                 let file = open_append(path)?;
                 let size = file.metadata()?.len();
-                Ok(Self::File { file, path: path.clone(), size, max_bytes: *max_bytes, keep: *keep })
+                Ok(Self::File {
+                    file,
+                    path: path.clone(),
+                    size,
+                    max_bytes: *max_bytes,
+                    keep: *keep,
+                })
             }
         }
     }
@@ -190,7 +222,13 @@ impl Output {
                 out.write_all(batch)?;
                 out.flush()
             }
-            Self::File { file, path, size, max_bytes, keep } => {
+            Self::File {
+                file,
+                path,
+                size,
+                max_bytes,
+                keep,
+            } => {
                 if *size > 0 && *size + batch.len() as u64 > *max_bytes {
                     rotate(path, *keep)?;
                     *file = open_append(path)?;
@@ -232,7 +270,11 @@ mod tests {
 
     fn config(path: &Path, max_bytes: u64) -> SinkConfig {
         SinkConfig {
-            target: Target::File { path: path.to_owned(), max_bytes, keep: 2 },
+            target: Target::File {
+                path: path.to_owned(),
+                max_bytes,
+                keep: 2,
+            },
             classes: Vec::new(),
             verdicts: Vec::new(),
             overflow: Overflow::Refuse,
@@ -250,8 +292,14 @@ mod tests {
             sink.close(Duration::from_secs(5));
         }
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "six\n");
-        assert_eq!(std::fs::read_to_string(dir.join("records.jsonl.1")).unwrap(), "two\n");
-        assert_eq!(std::fs::read_to_string(dir.join("records.jsonl.2")).unwrap(), "one\n");
+        assert_eq!(
+            std::fs::read_to_string(dir.join("records.jsonl.1")).unwrap(),
+            "two\n"
+        );
+        assert_eq!(
+            std::fs::read_to_string(dir.join("records.jsonl.2")).unwrap(),
+            "one\n"
+        );
         std::fs::remove_dir_all(&dir).unwrap();
     }
 

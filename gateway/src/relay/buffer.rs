@@ -16,7 +16,9 @@ pub(super) struct Buffer(Option<Box<[u8]>>);
 impl Buffer {
     pub(super) fn take() -> Self {
         let kept = FREE.with(|free| free.borrow_mut().pop());
-        Self(Some(kept.unwrap_or_else(|| vec![0; SIZE].into_boxed_slice())))
+        Self(Some(
+            kept.unwrap_or_else(|| vec![0; SIZE].into_boxed_slice()),
+        ))
     }
 
     pub(super) fn bytes(&mut self) -> &mut [u8] {

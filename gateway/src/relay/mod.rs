@@ -55,7 +55,10 @@ pub struct Counts {
 impl Counts {
     /// Both counts: (client to upstream, upstream to client).
     pub fn totals(&self) -> (u64, u64) {
-        (self.up.load(Ordering::Relaxed), self.down.load(Ordering::Relaxed))
+        (
+            self.up.load(Ordering::Relaxed),
+            self.down.load(Ordering::Relaxed),
+        )
     }
 }
 
@@ -78,11 +81,17 @@ pub(crate) struct Activity {
 
 impl Activity {
     fn new() -> Self {
-        Self { start: Instant::now(), last: AtomicU64::new(0) }
+        Self {
+            start: Instant::now(),
+            last: AtomicU64::new(0),
+        }
     }
 
     pub(crate) fn touch(&self) {
-        self.last.store(u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.last.store(
+            u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX),
+            Ordering::Relaxed,
+        );
     }
 
     fn last(&self) -> Instant {
@@ -104,15 +113,39 @@ pub async fn run<I>(
         ClientIo::Tcp(tcp) => {
             let (client_read, client_write) = tcp.split();
             let (upstream_read, upstream_write) = upstream.split();
-            let up = pump::tcp(client_read, upstream_write, Side::Client, &counts.up, &activity);
-            let down = pump::tcp(upstream_read, client_write, Side::Upstream, &counts.down, &activity);
+            let up = pump::tcp(
+                client_read,
+                upstream_write,
+                Side::Client,
+                &counts.up,
+                &activity,
+            );
+            let down = pump::tcp(
+                upstream_read,
+                client_write,
+                Side::Upstream,
+                &counts.down,
+                &activity,
+            );
             drive(up, down, limits, &activity, interrupt).await
         }
         ClientIo::Tls(tls) => {
             let (client_read, client_write) = tokio::io::split(tls.as_mut());
             let (upstream_read, upstream_write) = upstream.split();
-            let up = pump::any(client_read, upstream_write, Side::Client, &counts.up, &activity);
-            let down = pump::any(upstream_read, client_write, Side::Upstream, &counts.down, &activity);
+            let up = pump::any(
+                client_read,
+                upstream_write,
+                Side::Client,
+                &counts.up,
+                &activity,
+            );
+            let down = pump::any(
+                upstream_read,
+                client_write,
+                Side::Upstream,
+                &counts.down,
+                &activity,
+            );
             drive(up, down, limits, &activity, interrupt).await
         }
     };

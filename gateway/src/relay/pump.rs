@@ -63,8 +63,12 @@ pub(super) async fn tcp(
         };
         full_reads = if length == SIZE { full_reads + 1 } else { 0 };
         activity.touch();
-        let Some(filled) = bytes.get(..length) else { return Err(Broken(source)) };
-        to.write_all(filled).await.map_err(|_| Broken(other(source)))?;
+        let Some(filled) = bytes.get(..length) else {
+            return Err(Broken(source));
+        };
+        to.write_all(filled)
+            .await
+            .map_err(|_| Broken(other(source)))?;
         activity.touch();
         count.fetch_add(length as u64, Ordering::Relaxed);
     }
@@ -86,8 +90,12 @@ pub(super) async fn any(
             Err(_) => return Err(Broken(source)),
         };
         activity.touch();
-        let Some(filled) = buffer.get(..length) else { return Err(Broken(source)) };
-        to.write_all(filled).await.map_err(|_| Broken(other(source)))?;
+        let Some(filled) = buffer.get(..length) else {
+            return Err(Broken(source));
+        };
+        to.write_all(filled)
+            .await
+            .map_err(|_| Broken(other(source)))?;
         to.flush().await.map_err(|_| Broken(other(source)))?;
         activity.touch();
         count.fetch_add(length as u64, Ordering::Relaxed);

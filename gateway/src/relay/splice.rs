@@ -51,7 +51,15 @@ impl Pipe {
 }
 
 fn step(from: BorrowedFd<'_>, to: BorrowedFd<'_>, length: usize) -> io::Result<usize> {
-    splice(from, None, to, None, length, SpliceFlags::MOVE | SpliceFlags::NONBLOCK).map_err(io::Error::from)
+    splice(
+        from,
+        None,
+        to,
+        None,
+        length,
+        SpliceFlags::MOVE | SpliceFlags::NONBLOCK,
+    )
+    .map_err(io::Error::from)
 }
 
 /// Moves bytes until the source has none at hand. `true` means that the source has ended.
@@ -70,7 +78,9 @@ pub(super) async fn drain(
     let input: &TcpStream = from.as_ref();
     let output: &TcpStream = to.as_ref();
     loop {
-        let taken = input.try_io(Interest::READABLE, || step(input.as_fd(), pipe.write.as_fd(), PIPE_SIZE));
+        let taken = input.try_io(Interest::READABLE, || {
+            step(input.as_fd(), pipe.write.as_fd(), PIPE_SIZE)
+        });
         let mut pending = match taken {
             Ok(0) => {
                 pipe.keep();
@@ -86,7 +96,9 @@ pub(super) async fn drain(
         activity.touch();
         while pending > 0 {
             let moved = output
-                .async_io(Interest::WRITABLE, || step(pipe.read.as_fd(), output.as_fd(), pending))
+                .async_io(Interest::WRITABLE, || {
+                    step(pipe.read.as_fd(), output.as_fd(), pending)
+                })
                 .await
                 .map_err(|_| Broken(sink_side))?;
             if moved == 0 {

@@ -63,10 +63,17 @@ async fn failed(shared: &Shared, error: &io::Error) {
     tokio::time::sleep(PAUSE).await;
 }
 
-async fn connection(shared: Arc<Shared>, mut stream: TcpStream, peer: SocketAddr, tls: Option<TlsAcceptor>) {
+async fn connection(
+    shared: Arc<Shared>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    tls: Option<TlsAcceptor>,
+) {
     let live = shared.state.current();
     let limit = live.as_ref().map_or(usize::MAX, |l| l.settings.in_total);
-    let Some(_slot) = shared.total.take(limit) else { return turn_away(&shared, stream, peer, tls.is_some()).await };
+    let Some(_slot) = shared.total.take(limit) else {
+        return turn_away(&shared, stream, peer, tls.is_some()).await;
+    };
     shared.metrics.connections_active.inc();
     let _active = Active(shared.clone());
     if let Err(error) = stream.set_nodelay(true) {
@@ -75,7 +82,9 @@ async fn connection(shared: Arc<Shared>, mut stream: TcpStream, peer: SocketAddr
     let (io, sans): (_, Arc<[String]>) = match tls {
         None => (ClientIo::Tcp(stream), Arc::new([])),
         Some(acceptor) => {
-            let patience = live.as_ref().map_or(Duration::from_secs(10), |l| l.settings.head);
+            let patience = live
+                .as_ref()
+                .map_or(Duration::from_secs(10), |l| l.settings.head);
             drop(live);
             match tls::accept(&acceptor, stream, patience).await {
                 Some((stream, sans)) => (ClientIo::Tls(stream), sans),
@@ -98,7 +107,11 @@ impl Drop for Active {
 }
 
 async fn turn_away(shared: &Arc<Shared>, mut stream: TcpStream, peer: SocketAddr, tls: bool) {
-    let mut record = shared.recorder.begin(Class::Network, exitgate_policy::evidence::Entry::Forward, peer);
+    let mut record = shared.recorder.begin(
+        Class::Network,
+        exitgate_policy::evidence::Entry::Forward,
+        peer,
+    );
     record.fields.detail = Some("connections in total".to_owned());
     record.end(VerdictLabel::Deny, Reason::Limit);
     if tls {

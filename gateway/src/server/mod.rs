@@ -90,7 +90,11 @@ pub struct Bound {
 impl Bound {
     /// The URL that clients use.
     pub fn url(&self) -> String {
-        let scheme = if self.kind == ListenerKind::ProxyTls { "https" } else { "http" };
+        let scheme = if self.kind == ListenerKind::ProxyTls {
+            "https"
+        } else {
+            "http"
+        };
         format!("{scheme}://{}", self.address)
     }
 }
@@ -99,14 +103,20 @@ impl Bound {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// A listener address that cannot be read.
-    #[error("spec.listeners.{field}: {value:?} is not ADDRESS:PORT; write for example 127.0.0.1:3128")]
+    #[error(
+        "spec.listeners.{field}: {value:?} is not ADDRESS:PORT; write for example 127.0.0.1:3128"
+    )]
     Address { field: &'static str, value: String },
     /// The snapshot cannot be used.
     #[error(transparent)]
     Apply(#[from] ApplyError),
     /// A port that cannot be had.
     #[error("cannot listen on {address} ({what}): {error}")]
-    Bind { what: &'static str, address: SocketAddr, error: io::Error },
+    Bind {
+        what: &'static str,
+        address: SocketAddr,
+        error: io::Error,
+    },
     /// A record sink that cannot be opened.
     #[error("records: {0}")]
     Records(io::Error),
@@ -164,15 +174,20 @@ pub struct Gateway {
 
 impl Gateway {
     /// Binds every listener, puts the snapshot in force and serves. `on_bound` is told each listener.
-    pub async fn start(
+    pub fn start(
         mut snapshot: Snapshot,
         options: Options,
         mut on_bound: impl FnMut(Bound),
     ) -> Result<(Self, Vec<Problem>), StartError> {
         let spec = snapshot.settings.clone();
         let metrics = Arc::new(Metrics::new());
-        let sinks = sinks(spec.records.as_deref(), options.records.clone(), &options.base);
-        let recorder = Arc::new(Recorder::start(sinks, metrics.clone()).map_err(StartError::Records)?);
+        let sinks = sinks(
+            spec.records.as_deref(),
+            options.records.clone(),
+            &options.base,
+        );
+        let recorder =
+            Arc::new(Recorder::start(sinks, metrics.clone()).map_err(StartError::Records)?);
         let acceptor = match &spec.listeners.proxy_tls {
             Some(config) => Some(tls::acceptor(config, &options.base)?),
             None if options.listen_tls.is_empty() => None,
@@ -181,13 +196,34 @@ impl Gateway {
                 return Err(TlsError::Unusable(text.to_owned()).into());
             }
         };
-        let tls_addresses = spec.listeners.proxy_tls.as_ref().map(|t| t.addresses.clone()).unwrap_or_default();
+        let tls_addresses = spec
+            .listeners
+            .proxy_tls
+            .as_ref()
+            .map(|t| t.addresses.clone())
+            .unwrap_or_default();
         let wanted = [
-            (ListenerKind::Proxy, options.listen, spec.listeners.proxy.clone()),
+            (
+                ListenerKind::Proxy,
+                options.listen,
+                spec.listeners.proxy.clone(),
+            ),
             (ListenerKind::ProxyTls, options.listen_tls, tls_addresses),
-            (ListenerKind::Ready, options.ready, spec.listeners.ready.clone()),
-            (ListenerKind::Metrics, options.metrics, spec.listeners.metrics.clone()),
-            (ListenerKind::Admin, options.admin, spec.listeners.admin.clone()),
+            (
+                ListenerKind::Ready,
+                options.ready,
+                spec.listeners.ready.clone(),
+            ),
+            (
+                ListenerKind::Metrics,
+                options.metrics,
+                spec.listeners.metrics.clone(),
+            ),
+            (
+                ListenerKind::Admin,
+                options.admin,
+                spec.listeners.admin.clone(),
+            ),
         ];
         let mut bound = VecDeque::new();
         for (kind, given, configured) in wanted {
@@ -201,7 +237,9 @@ impl Gateway {
         snapshot.own_listeners.clone_from(&own);
         let state = State::new(&options.base);
         let (live, problems) = state.apply(snapshot)?;
-        metrics.policy_loaded_at.set(i64::try_from(clock::unix_seconds()).unwrap_or(i64::MAX));
+        metrics
+            .policy_loaded_at
+            .set(i64::try_from(clock::unix_seconds()).unwrap_or(i64::MAX));
         tracing::info!(revision = %live.revision, "policy in force");
         let shared = Arc::new(Shared {
             state,
@@ -213,12 +251,16 @@ impl Gateway {
         });
         let mut tasks = Vec::new();
         for (told, listener) in bound {
-            let tls = acceptor.clone().filter(|_| told.kind == ListenerKind::ProxyTls);
+            let tls = acceptor
+                .clone()
+                .filter(|_| told.kind == ListenerKind::ProxyTls);
             tasks.push(match told.kind {
                 ListenerKind::Proxy | ListenerKind::ProxyTls => {
                     tokio::spawn(accept::run(shared.clone(), listener, tls))
                 }
-                ListenerKind::Admin => ports::serve(listener, ports::admin(shared.clone(), options.log.clone())),
+                ListenerKind::Admin => {
+                    ports::serve(listener, ports::admin(shared.clone(), options.log.clone()))
+                }
                 ListenerKind::Metrics => ports::serve(listener, ports::metrics(shared.clone())),
                 ListenerKind::Ready => ports::serve(listener, ports::ready(shared.clone())),
             });
@@ -229,7 +271,10 @@ impl Gateway {
 
     /// The revision in force.
     pub fn revision(&self) -> Option<Arc<str>> {
-        self.shared.state.current().map(|live| live.revision.clone())
+        self.shared
+            .state
+            .current()
+            .map(|live| live.revision.clone())
     }
 
     /// Puts another snapshot in force; on an error the previous one stays. Listeners and sinks are those of the
@@ -239,13 +284,18 @@ impl Gateway {
         if let Some(live) = self.shared.state.current() {
             let (old, new) = (&live.snapshot.settings, &snapshot.settings);
             if old.listeners != new.listeners || old.records != new.records {
-                tracing::warn!("EgressGateway: changes of spec.listeners and spec.records take effect at the next start");
+                tracing::warn!(
+                    "EgressGateway: changes of spec.listeners and spec.records take effect at the next start"
+                );
             }
         }
         let result = self.shared.state.apply(snapshot);
         self.shared.metrics.reloaded(result.is_ok());
         let (live, problems) = result?;
-        self.shared.metrics.policy_loaded_at.set(i64::try_from(clock::unix_seconds()).unwrap_or(i64::MAX));
+        self.shared
+            .metrics
+            .policy_loaded_at
+            .set(i64::try_from(clock::unix_seconds()).unwrap_or(i64::MAX));
         Ok((live.revision.clone(), problems))
     }
 
@@ -255,7 +305,9 @@ impl Gateway {
             .shared
             .state
             .current()
-            .map_or(Duration::from_secs(60), |live| live.snapshot.settings.timeouts.drain());
+            .map_or(Duration::from_mins(1), |live| {
+                live.snapshot.settings.timeouts.drain()
+            });
         let tasks = std::mem::take(&mut self.tasks);
         self.shared.stage.send_replace(Stage::Draining);
         let finished = async {
@@ -266,7 +318,10 @@ impl Gateway {
         };
         let mut finished = std::pin::pin!(finished);
         if tokio::time::timeout(limit, &mut finished).await.is_err() {
-            tracing::warn!(connections = self.shared.total.taken(), "drain time is over; open connections are cut");
+            tracing::warn!(
+                connections = self.shared.total.taken(),
+                "drain time is over; open connections are cut"
+            );
             self.shared.stage.send_replace(Stage::Killed);
             drop(tokio::time::timeout(LAST_WORDS, finished).await);
         }
@@ -284,7 +339,11 @@ impl Drop for Gateway {
     }
 }
 
-fn addresses(kind: ListenerKind, given: Vec<SocketAddr>, configured: Vec<String>) -> Result<Vec<SocketAddr>, StartError> {
+fn addresses(
+    kind: ListenerKind,
+    given: Vec<SocketAddr>,
+    configured: Vec<String>,
+) -> Result<Vec<SocketAddr>, StartError> {
     if !given.is_empty() {
         return Ok(given);
     }
@@ -297,14 +356,23 @@ fn addresses(kind: ListenerKind, given: Vec<SocketAddr>, configured: Vec<String>
     };
     configured
         .into_iter()
-        .map(|value| value.parse().map_err(|_| StartError::Address { field, value }))
+        .map(|value| {
+            value
+                .parse()
+                .map_err(|_| StartError::Address { field, value })
+        })
         .collect()
 }
 
 fn bind(what: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
     let listen = || -> io::Result<TcpListener> {
-        let domain = if address.is_ipv4() { socket2::Domain::IPV4 } else { socket2::Domain::IPV6 };
-        let socket = socket2::Socket::new(domain, socket2::Type::STREAM, Some(socket2::Protocol::TCP))?;
+        let domain = if address.is_ipv4() {
+            socket2::Domain::IPV4
+        } else {
+            socket2::Domain::IPV6
+        };
+        let socket =
+            socket2::Socket::new(domain, socket2::Type::STREAM, Some(socket2::Protocol::TCP))?;
         socket.set_reuse_address(true)?;
         if address.is_ipv6() {
             socket.set_only_v6(true)?;
@@ -314,11 +382,24 @@ fn bind(what: &'static str, address: SocketAddr) -> Result<TcpListener, StartErr
         socket.listen(4096)?;
         TcpListener::from_std(socket.into())
     };
-    listen().map_err(|error| StartError::Bind { what, address, error })
+    listen().map_err(|error| StartError::Bind {
+        what,
+        address,
+        error,
+    })
 }
 
-fn sinks(configured: Option<&[RecordSink]>, given: Option<Target>, base: &std::path::Path) -> Vec<SinkConfig> {
-    let plain = |target| SinkConfig { target, classes: Vec::new(), verdicts: Vec::new(), overflow: Overflow::Drop };
+fn sinks(
+    configured: Option<&[RecordSink]>,
+    given: Option<Target>,
+    base: &std::path::Path,
+) -> Vec<SinkConfig> {
+    let plain = |target| SinkConfig {
+        target,
+        classes: Vec::new(),
+        verdicts: Vec::new(),
+        overflow: Overflow::Drop,
+    };
     match (given, configured) {
         (Some(target), _) => vec![plain(target)],
         (None, None) => vec![plain(Target::Stdout)],
@@ -326,9 +407,11 @@ fn sinks(configured: Option<&[RecordSink]>, given: Option<Target>, base: &std::p
             .iter()
             .map(|sink| SinkConfig {
                 target: match (sink.kind, &sink.path) {
-                    (SinkType::File, Some(path)) => {
-                        Target::File { path: base.join(path), max_bytes: sink.max_bytes(), keep: sink.keep() }
-                    }
+                    (SinkType::File, Some(path)) => Target::File {
+                        path: base.join(path),
+                        max_bytes: sink.max_bytes(),
+                        keep: sink.keep(),
+                    },
                     (SinkType::File | SinkType::Stdout, _) => Target::Stdout,
                 },
                 classes: sink

@@ -47,7 +47,10 @@ pub(super) fn metrics(shared: Arc<Shared>) -> (Arc<Shared>, impl Handler) {
         Reply {
             status: 200,
             content_type: "application/openmetrics-text; version=1.0.0; charset=utf-8",
-            body: answer.metrics.render(answer.recorder.dropped()).into_bytes(),
+            body: answer
+                .metrics
+                .render(answer.recorder.dropped())
+                .into_bytes(),
         }
     })
 }
@@ -57,16 +60,25 @@ pub(super) fn admin(shared: Arc<Shared>, log: LogLevel) -> (Arc<Shared>, impl Ha
     (shared, move |ask: Ask| {
         let live = answer.state.current();
         match (ask.path.as_str(), ask.write) {
-            ("/", false) => Reply::text(200, "GET /config\nGET /policy\nGET /version\nGET, PUT /log-level\n"),
+            ("/", false) => Reply::text(
+                200,
+                "GET /config\nGET /policy\nGET /version\nGET, PUT /log-level\n",
+            ),
             ("/log-level", false) => Reply::text(200, format!("{}\n", log.current())),
             ("/log-level", true) => match log.set(String::from_utf8_lossy(&ask.body).trim()) {
                 Ok(()) => Reply::text(200, format!("{}\n", log.current())),
                 Err(error) => Reply::text(400, format!("{error}\n")),
             },
-            ("/version", false) => Reply::json(200, &json!({"product": build::PRODUCT, "version": build::VERSION})),
+            ("/version", false) => Reply::json(
+                200,
+                &json!({"product": build::PRODUCT, "version": build::VERSION}),
+            ),
             ("/config", false) => match live {
                 // The document names files of secrets, never their content.
-                Some(live) => Reply::json(200, &json!({"gateway": live.snapshot.gateway, "spec": live.snapshot.settings})),
+                Some(live) => Reply::json(
+                    200,
+                    &json!({"gateway": live.snapshot.gateway, "spec": live.snapshot.settings}),
+                ),
                 None => Reply::text(503, "no policy\n"),
             },
             ("/policy", false) => match live {

@@ -45,7 +45,13 @@ pub(super) async fn copy(
     body: Body<'_>,
     moved: &mut u64,
 ) -> Result<(), BodyFailure> {
-    let Body { buf, prefix: mut out, framing, chunked, idle } = body;
+    let Body {
+        buf,
+        prefix: mut out,
+        framing,
+        chunked,
+        idle,
+    } = body;
     let mut decoder = BodyDecoder::new(framing);
     let mut step_size = STEP_MIN;
     loop {
@@ -93,7 +99,11 @@ pub(super) async fn copy(
     }
 }
 
-async fn write(to: &mut (impl AsyncWrite + Unpin), bytes: &[u8], idle: Duration) -> Result<(), BodyFailure> {
+async fn write(
+    to: &mut (impl AsyncWrite + Unpin),
+    bytes: &[u8],
+    idle: Duration,
+) -> Result<(), BodyFailure> {
     if bytes.is_empty() {
         return Ok(());
     }

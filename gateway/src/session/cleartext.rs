@@ -39,20 +39,37 @@ impl Session {
             let mut record = self.record(Class::Http, Entry::Connect, live.as_deref());
             record.continues(&tunnel);
             tunnel.mute();
-            let Some(live) = live else { return self.refuse(record, Reason::NotReady).await };
-            match live.identities.place(standing.facts.source, &standing.sans, standing.user.as_deref()) {
+            let Some(live) = live else {
+                return self.refuse(record, Reason::NotReady).await;
+            };
+            match live.identities.place(
+                standing.facts.source,
+                &standing.sans,
+                standing.user.as_deref(),
+            ) {
                 Ok(member) => standing.member = member,
                 Err(_) => return self.refuse(record, Reason::PolicyChanged).await,
             }
-            match self.inner_request(&live, &standing, &mut upstream, request, &mut record).await {
-                Ok(Settled::Reusable { client: true, upstream: true }) => {}
+            match self
+                .inner_request(&live, &standing, &mut upstream, request, &mut record)
+                .await
+            {
+                Ok(Settled::Reusable {
+                    client: true,
+                    upstream: true,
+                }) => {}
                 Ok(Settled::Reusable { .. }) => return Next::Close,
                 Ok(Settled::Broken) => {
                     reset_on_close(self.conn.io.tcp());
                     return Next::Close;
                 }
                 Ok(Settled::Switched) => {
-                    return Next::Relay(Box::new(Handover { upstream, standing, record, live }));
+                    return Next::Relay(Box::new(Handover {
+                        upstream,
+                        standing,
+                        record,
+                        live,
+                    }));
                 }
                 Err(reason) => {
                     reset_on_close(&upstream.stream);
@@ -91,7 +108,9 @@ impl Session {
         describe(record, &request, &authority, standing.facts.port);
         let pairs = request.headers.pairs();
         let head = head_of(&request, &pairs)?;
-        let decision = standing.facts.judge(&standing.member, Attr::Known(head), Attr::Pending);
+        let decision = standing
+            .facts
+            .judge(&standing.member, Attr::Known(head), Attr::Pending);
         record.decided(&decision);
         if !enforce::may_go_on(&decision) {
             return Err(Reason::Policy(decision.reason));
@@ -104,8 +123,15 @@ impl Session {
             closing: self.shared.is_draining(),
         };
         let mut tally = Tally::default();
-        let judge = Judge { facts: &standing.facts, member: &standing.member, head, decision: &decision };
-        let ended = judge.run(&mut self.conn, upstream, &terms, record, &mut tally).await;
+        let judge = Judge {
+            facts: &standing.facts,
+            member: &standing.member,
+            head,
+            decision: &decision,
+        };
+        let ended = judge
+            .run(&mut self.conn, upstream, &terms, record, &mut tally)
+            .await;
         settle(&ended, &tally, record)
     }
 }

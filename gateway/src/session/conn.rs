@@ -48,7 +48,9 @@ impl Conn {
             self.io.write_all(bytes).await?;
             self.io.flush().await
         };
-        tokio::time::timeout(WRITE_LIMIT, write).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+        tokio::time::timeout(WRITE_LIMIT, write)
+            .await
+            .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
     }
 
     /// Sends a last answer and closes so that the client gets to read it: what it still sends is thrown away

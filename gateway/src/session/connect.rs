@@ -46,15 +46,27 @@ impl Session {
             record.end(VerdictLabel::Error, Reason::ClientGone);
             return Next::Close;
         }
-        let standing = Standing { facts, member, sans: self.conn.sans.clone(), user };
+        let standing = Standing {
+            facts,
+            member,
+            sans: self.conn.sans.clone(),
+            user,
+        };
         if let Some(upstream) = upstream {
             // A settled Allow before the first byte: a rule for raw TCP, which does not look at bytes.
             let decision = standing.facts.judge_connection(&standing.member);
             if decision.verdict != Verdict::Undecided && enforce::passes(&decision) {
                 record.decided(&decision);
-                return Next::Relay(Box::new(Handover { upstream, standing, record, live }));
+                return Next::Relay(Box::new(Handover {
+                    upstream,
+                    standing,
+                    record,
+                    live,
+                }));
             }
-            return self.after_grant(live, standing, Some(upstream), record).await;
+            return self
+                .after_grant(live, standing, Some(upstream), record)
+                .await;
         }
         self.after_grant(live, standing, None, record).await
     }
@@ -84,8 +96,14 @@ impl Session {
         }
         // A policy that came while the client was thinking applies to it.
         let live = self.shared.state.current().unwrap_or(live);
-        let placed = live.identities.place(standing.facts.source, &standing.sans, standing.user.as_deref());
-        let Ok(member) = placed else { return self.close_tunnel(record, Reason::PolicyChanged).await };
+        let placed = live.identities.place(
+            standing.facts.source,
+            &standing.sans,
+            standing.user.as_deref(),
+        );
+        let Ok(member) = placed else {
+            return self.close_tunnel(record, Reason::PolicyChanged).await;
+        };
         standing.member = member;
         let upstream = match upstream {
             Some(upstream) => upstream,
@@ -100,9 +118,16 @@ impl Session {
         let decision = standing.facts.judge_connection(&standing.member);
         record.decided(&decision);
         if !enforce::passes(&decision) {
-            return self.close_tunnel(record, Reason::Policy(decision.reason)).await;
+            return self
+                .close_tunnel(record, Reason::Policy(decision.reason))
+                .await;
         }
-        Next::Relay(Box::new(Handover { upstream, standing, record, live }))
+        Next::Relay(Box::new(Handover {
+            upstream,
+            standing,
+            record,
+            live,
+        }))
     }
 
     /// A CONNECT to an address is judged by the name that it shows, and by the address where no rule could allow
@@ -116,7 +141,9 @@ impl Session {
         let literal = standing.facts.literal.ok_or(Reason::BadTarget)?;
         let shown: Option<Name> = match &standing.facts.hello {
             Attr::Known(hello) => hello.sni.clone(),
-            _ if standing.facts.protocol == Attr::Known(Protocol::Http) => self.shown_host(live).await?,
+            _ if standing.facts.protocol == Attr::Known(Protocol::Http) => {
+                self.shown_host(live).await?
+            }
             _ => None,
         };
         if let Some(name) = shown {
@@ -125,13 +152,18 @@ impl Session {
             by_name.address = Attr::Pending;
             let decision = by_name.judge_connection(&standing.member);
             if enforce::may_go_on(&decision) {
-                let addresses = enforce::addresses(live, &standing.member, &mut by_name, Attr::Pending, record).await?;
+                let addresses =
+                    enforce::addresses(live, &standing.member, &mut by_name, Attr::Pending, record)
+                        .await?;
                 let (address, upstream) = dial(live, &addresses, record).await?;
                 by_name.address = Attr::Known(address.ip());
                 standing.facts = by_name;
                 return Ok(upstream);
             }
-            if !matches!(decision.reason, exitgate_policy::Reason::NoRule | exitgate_policy::Reason::DefaultDeny) {
+            if !matches!(
+                decision.reason,
+                exitgate_policy::Reason::NoRule | exitgate_policy::Reason::DefaultDeny
+            ) {
                 record.decided(&decision);
                 return Err(Reason::Policy(decision.reason));
             }
@@ -171,10 +203,18 @@ impl Session {
 
     /// Ends a granted tunnel before any byte went upstream: a TLS client gets an alert that its user can read.
     async fn close_tunnel(&mut self, mut record: Record, reason: Reason) -> Next {
-        let verdict = if reason.is_refusal() { VerdictLabel::Deny } else { VerdictLabel::Error };
+        let verdict = if reason.is_refusal() {
+            VerdictLabel::Deny
+        } else {
+            VerdictLabel::Error
+        };
         record.end(verdict, reason);
         let client_left = reason == Reason::ClientGone;
-        record.fields.closed_by = Some(if client_left { ClosedBy::Client } else { ClosedBy::Gateway });
+        record.fields.closed_by = Some(if client_left {
+            ClosedBy::Client
+        } else {
+            ClosedBy::Gateway
+        });
         drop(record);
         let last = match reason {
             _ if self.conn.buf.first() != Some(&0x16) => None,
@@ -183,7 +223,9 @@ impl Session {
             _ => Some(alert(ALERT_ACCESS_DENIED)),
         };
         self.conn.buf.clear();
-        self.conn.send_and_close(last.as_ref().map_or(&[], |alert| &alert[..])).await;
+        self.conn
+            .send_and_close(last.as_ref().map_or(&[], |alert| &alert[..]))
+            .await;
         Next::Close
     }
 }

@@ -10,8 +10,8 @@ use tokio::time::timeout;
 
 use super::body::{self, Body, BodyFailure};
 use crate::http1::{
-    BodyFraming, Connection, Limits, Parse, Request, RequestKind, Response, Upgrade, UpgradeMode, Version,
-    check_switch, parse_response, write_request_head, write_response_head,
+    BodyFraming, Connection, Limits, Parse, Request, RequestKind, Response, Upgrade, UpgradeMode,
+    Version, check_switch, parse_response, write_request_head, write_response_head,
 };
 
 /// A connection to an origin.
@@ -24,7 +24,11 @@ pub(super) struct Upstream {
 
 impl Upstream {
     pub(super) fn new(stream: TcpStream) -> Self {
-        Self { stream, buf: BytesMut::new(), used: false }
+        Self {
+            stream,
+            buf: BytesMut::new(),
+            used: false,
+        }
     }
 }
 
@@ -32,7 +36,10 @@ impl Upstream {
 #[derive(Debug)]
 pub(super) enum Ended {
     /// The response went to the client in full. The flags say what may be used again.
-    Done { client_reusable: bool, upstream_reusable: bool },
+    Done {
+        client_reusable: bool,
+        upstream_reusable: bool,
+    },
     /// A valid 101 went to the client; the connection is now the upgraded protocol's.
     Switched,
     /// The response was refused; nothing of it went to the client.
@@ -97,8 +104,18 @@ where
         Some(Upgrade::WebSocket { .. }) => UpgradeMode::Pass,
         _ => UpgradeMode::Strip,
     };
-    write_request_head(&mut head, request, terms.authority, Connection::KeepAlive, upgrade);
-    let Upstream { stream, buf: upstream_buf, .. } = upstream;
+    write_request_head(
+        &mut head,
+        request,
+        terms.authority,
+        Connection::KeepAlive,
+        upgrade,
+    );
+    let Upstream {
+        stream,
+        buf: upstream_buf,
+        ..
+    } = upstream;
     let (mut upstream_read, mut upstream_write) = stream.split();
 
     let mut sent = 0;
@@ -116,7 +133,14 @@ where
             },
             &mut sent,
         );
-        let receive = receive(&mut upstream_read, upstream_buf, client_write, terms, judge, &mut received);
+        let receive = receive(
+            &mut upstream_read,
+            upstream_buf,
+            client_write,
+            terms,
+            judge,
+            &mut received,
+        );
         let mut send = std::pin::pin!(send);
         let mut receive = std::pin::pin!(receive);
         let mut sending = true;
@@ -124,9 +148,9 @@ where
             tokio::select! {
                 biased;
                 result = &mut send, if sending => match result {
-                    Ok(()) => sending = false,
-                    // The origin may have answered before it closed its reading side: the answer decides.
-                    Err(BodyFailure::Sink) => sending = false,
+                    // On a broken sink too: the origin may have answered before it closed its reading side, and the
+                    // answer decides.
+                    Ok(()) | Err(BodyFailure::Sink) => sending = false,
                     Err(BodyFailure::Malformed(_)) => break Err(Failure::BadBody),
                     Err(BodyFailure::Source) => break Err(Failure::ClientBroke),
                     Err(BodyFailure::Idle) => break Err(Failure::Idle),
@@ -140,13 +164,22 @@ where
     tally.status = received.status;
     tally.detail = received.detail;
     match ended {
-        Ok((Reception::Complete { keep_client, keep_upstream }, still_sending)) => Ended::Done {
+        Ok((
+            Reception::Complete {
+                keep_client,
+                keep_upstream,
+            },
+            still_sending,
+        )) => Ended::Done {
             client_reusable: keep_client && !still_sending && request.keep_alive && !terms.closing,
             upstream_reusable: keep_upstream && !still_sending && upstream_buf.is_empty(),
         },
         Ok((Reception::Refused, _)) => Ended::Refused,
         Ok((Reception::Switched, _)) => Ended::Switched,
-        Err(failure) => Ended::Failed { failure, answered: received.answered },
+        Err(failure) => Ended::Failed {
+            failure,
+            answered: received.answered,
+        },
     }
 }
 
@@ -160,7 +193,10 @@ struct Received {
 }
 
 enum Reception {
-    Complete { keep_client: bool, keep_upstream: bool },
+    Complete {
+        keep_client: bool,
+        keep_upstream: bool,
+    },
     Refused,
     Switched,
 }
@@ -182,7 +218,13 @@ async fn receive<W: AsyncWrite + Unpin>(
             interim_left = interim_left.checked_sub(1).ok_or(Failure::BadResponse)?;
             if request.version == Version::Http11 {
                 let mut head = Vec::new();
-                write_response_head(&mut head, &response, request.version, Connection::KeepAlive, b"");
+                write_response_head(
+                    &mut head,
+                    &response,
+                    request.version,
+                    Connection::KeepAlive,
+                    b"",
+                );
                 send(to, &head, terms.idle).await?;
             }
             continue;
@@ -198,7 +240,11 @@ async fn receive<W: AsyncWrite + Unpin>(
             return Ok(Reception::Refused);
         }
         let keep_client = request.keep_alive && !terms.closing;
-        let connection = if keep_client { Connection::KeepAlive } else { Connection::Close };
+        let connection = if keep_client {
+            Connection::KeepAlive
+        } else {
+            Connection::Close
+        };
         let mut head = Vec::with_capacity(1024);
         write_response_head(&mut head, &response, request.version, connection, b"");
         received.answered = true;
@@ -264,7 +310,11 @@ async fn read_head(
     }
 }
 
-async fn send(to: &mut (impl AsyncWrite + Unpin), bytes: &[u8], idle: Duration) -> Result<(), Failure> {
+async fn send(
+    to: &mut (impl AsyncWrite + Unpin),
+    bytes: &[u8],
+    idle: Duration,
+) -> Result<(), Failure> {
     let write = async {
         to.write_all(bytes).await?;
         to.flush().await

@@ -37,16 +37,36 @@ impl Session {
         if facts.name.is_pending() {
             facts.name = Attr::Absent;
         }
-        match self.exchange(&live, &member, facts, user, &authority, request, &mut record).await {
+        match self
+            .exchange(
+                &live,
+                &member,
+                facts,
+                user,
+                &authority,
+                request,
+                &mut record,
+            )
+            .await
+        {
             Ok(Passed::Next(next)) => next,
-            Ok(Passed::Switched(upstream, standing)) => {
-                Next::Relay(Box::new(Handover { upstream, standing, record, live }))
+            Ok(Passed::Switched(parts)) => {
+                let (upstream, standing) = *parts;
+                Next::Relay(Box::new(Handover {
+                    upstream,
+                    standing,
+                    record,
+                    live,
+                }))
             }
             Err(reason) => self.refuse(record, reason).await,
         }
     }
 
-    #[allow(clippy::too_many_arguments, reason = "the parts of one exchange, named once")]
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "the parts of one exchange, named once"
+    )]
     async fn exchange(
         &mut self,
         live: &Arc<Live>,
@@ -65,7 +85,8 @@ impl Session {
         }
         let pairs = request.headers.pairs();
         let head = head_of(&request, &pairs)?;
-        let addresses = enforce::addresses(live, member, &mut facts, Attr::Known(head), record).await?;
+        let addresses =
+            enforce::addresses(live, member, &mut facts, Attr::Known(head), record).await?;
         let (address, mut upstream) = match self.upstream.take() {
             Some((address, upstream)) if addresses.contains(&address) => (address, upstream),
             _ => dial(live, &addresses, record).await?,
@@ -87,24 +108,49 @@ impl Session {
                 closing: self.shared.is_draining(),
             };
             let mut tally = Tally::default();
-            let judge = Judge { facts: &facts, member, head, decision: &decision };
-            let ended = judge.run(&mut self.conn, &mut upstream, &terms, record, &mut tally).await;
-            let retry = matches!(ended, Ended::Failed { failure: Failure::NoResponse, .. })
-                && reused
+            let judge = Judge {
+                facts: &facts,
+                member,
+                head,
+                decision: &decision,
+            };
+            let ended = judge
+                .run(&mut self.conn, &mut upstream, &terms, record, &mut tally)
+                .await;
+            let retry = matches!(
+                ended,
+                Ended::Failed {
+                    failure: Failure::NoResponse,
+                    ..
+                }
+            ) && reused
                 && is_idempotent(request.method())
                 && !has_body(&request);
             if retry {
                 // A kept connection that the origin had already closed: nothing was delivered.
-                let fresh = enforce::dial(live, &[address]).await.map_err(|e| note(record, e))?;
+                let fresh = enforce::dial(live, &[address])
+                    .await
+                    .map_err(|e| note(record, e))?;
                 upstream = Upstream::new(fresh.0);
                 continue;
             }
             return Ok(match settle(&ended, &tally, record)? {
                 Settled::Switched => {
                     let (member, sans) = (member.clone(), self.conn.sans.clone());
-                    Passed::Switched(upstream, Standing { facts, member, sans, user })
+                    Passed::Switched(Box::new((
+                        upstream,
+                        Standing {
+                            facts,
+                            member,
+                            sans,
+                            user,
+                        },
+                    )))
                 }
-                Settled::Reusable { client, upstream: keep } => {
+                Settled::Reusable {
+                    client,
+                    upstream: keep,
+                } => {
                     if keep {
                         upstream.used = true;
                         self.upstream = Some((address, upstream));
@@ -123,7 +169,7 @@ impl Session {
 /// A request that went through.
 enum Passed {
     Next(Next),
-    Switched(Upstream, Standing),
+    Switched(Box<(Upstream, Standing)>),
 }
 
 /// What an ended exchange leaves.
@@ -141,9 +187,15 @@ pub(super) fn settle(ended: &Ended, tally: &Tally, record: &mut Record) -> Resul
     record.fields.detail = record.fields.detail.take().or_else(|| tally.detail.clone());
     record.reached(Stage::Relayed);
     match ended {
-        Ended::Done { client_reusable, upstream_reusable } => {
+        Ended::Done {
+            client_reusable,
+            upstream_reusable,
+        } => {
             record.allow();
-            Ok(Settled::Reusable { client: *client_reusable, upstream: *upstream_reusable })
+            Ok(Settled::Reusable {
+                client: *client_reusable,
+                upstream: *upstream_reusable,
+            })
         }
         Ended::Switched => {
             record.allow();
@@ -155,7 +207,9 @@ pub(super) fn settle(ended: &Ended, tally: &Tally, record: &mut Record) -> Resul
         }
         Ended::Failed { failure, answered } => {
             let (reason, by) = match failure {
-                Failure::NoResponse | Failure::UpstreamBroke => (Reason::UpstreamReset, ClosedBy::Upstream),
+                Failure::NoResponse | Failure::UpstreamBroke => {
+                    (Reason::UpstreamReset, ClosedBy::Upstream)
+                }
                 Failure::BadResponse => (Reason::BadResponse, ClosedBy::Gateway),
                 Failure::BadBody => (Reason::BadRequest, ClosedBy::Gateway),
                 Failure::ClientBroke => (Reason::ClientGone, ClosedBy::Client),
@@ -213,7 +267,9 @@ impl Judge<'_> {
             content_length: response.content_length,
             bodiless: response.bodiless,
         };
-        let decision = self.facts.judge(self.member, Attr::Known(self.head), Attr::Known(head));
+        let decision = self
+            .facts
+            .judge(self.member, Attr::Known(self.head), Attr::Known(head));
         record.decided(&decision);
         enforce::passes(&decision)
     }
@@ -248,7 +304,9 @@ pub(super) async fn dial(
     addresses: &[SocketAddr],
     record: &mut Record,
 ) -> Result<(SocketAddr, Upstream), Reason> {
-    let (stream, address) = enforce::dial(live, addresses).await.map_err(|e| note(record, e))?;
+    let (stream, address) = enforce::dial(live, addresses)
+        .await
+        .map_err(|e| note(record, e))?;
     record.fields.address = Some(address.ip());
     record.reached(Stage::Dialled);
     Ok((address, Upstream::new(stream)))
@@ -260,7 +318,10 @@ fn note(record: &mut Record, error: crate::dial::DialError) -> Reason {
 }
 
 fn has_body(request: &Request) -> bool {
-    !matches!(request.framing, crate::http1::BodyFraming::None | crate::http1::BodyFraming::Length(0))
+    !matches!(
+        request.framing,
+        crate::http1::BodyFraming::None | crate::http1::BodyFraming::Length(0)
+    )
 }
 
 /// RFC 9110, 9.2.2.

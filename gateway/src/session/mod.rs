@@ -16,9 +16,11 @@ use bytes::{Buf, BytesMut};
 use exitgate_policy::evidence::Entry;
 use tokio::time::Instant;
 
-use crate::http1::{HeadError, Limits, LocalAnswer, Parse, Request, Target, answer_locally, parse_request};
-use crate::identity::{Member, Shown};
 use crate::enforce::Standing;
+use crate::http1::{
+    HeadError, Limits, LocalAnswer, Parse, Request, Target, answer_locally, parse_request,
+};
+use crate::identity::{Member, Shown};
 use crate::limits::Slot;
 use crate::live::Live;
 use crate::net::ClientIo;
@@ -62,15 +64,30 @@ pub(crate) async fn serve(
     peer: SocketAddr,
     sans: Arc<[String]>,
 ) -> Option<Box<Tunnel>> {
-    let conn = Conn { io, buf: BytesMut::new(), peer, sans };
-    let mut session = Session { shared, conn, slot: None, upstream: None };
+    let conn = Conn {
+        io,
+        buf: BytesMut::new(),
+        peer,
+        sans,
+    };
+    let mut session = Session {
+        shared,
+        conn,
+        slot: None,
+        upstream: None,
+    };
     let mut first = true;
     loop {
         match session.request(first).await {
             Next::Close => return None,
             Next::KeepAlive => first = false,
             Next::Relay(handover) => {
-                let Handover { upstream, standing, record, live } = *handover;
+                let Handover {
+                    upstream,
+                    standing,
+                    record,
+                    live,
+                } = *handover;
                 let Session { conn, slot, .. } = session;
                 return Some(Box::new(Tunnel {
                     client: conn.io,
@@ -112,10 +129,16 @@ impl Session {
     /// Waits for one request head and acts on it.
     async fn request(&mut self, first: bool) -> Next {
         let live = self.shared.state.current();
-        let idle = live.as_ref().map_or(std::time::Duration::from_secs(60), |l| l.settings.idle);
+        let idle = live
+            .as_ref()
+            .map_or(std::time::Duration::from_mins(1), |l| l.settings.idle);
         if self.conn.buf.is_empty() {
             let shared = self.shared.clone();
-            let wait = if first { live.as_ref().map_or(idle, |l| l.settings.head) } else { idle };
+            let wait = if first {
+                live.as_ref().map_or(idle, |l| l.settings.head)
+            } else {
+                idle
+            };
             let arrived = tokio::select! {
                 biased;
                 () = shared.draining() => Err(ReadEnd::Eof),
@@ -139,7 +162,10 @@ impl Session {
         }
     }
 
-    async fn head(&mut self, live: Option<&Live>) -> Result<Request, Option<(Reason, Option<u16>, String)>> {
+    async fn head(
+        &mut self,
+        live: Option<&Live>,
+    ) -> Result<Request, Option<(Reason, Option<u16>, String)>> {
         let limits = limits_of(live);
         let patience = live.map_or(std::time::Duration::from_secs(30), |l| l.settings.head);
         let deadline = Instant::now() + patience;
@@ -150,12 +176,22 @@ impl Session {
                     return Ok(head);
                 }
                 Ok(Parse::Partial) => {}
-                Err(error) => return Err(Some((reason_of(error), Some(error.status()), error.to_string()))),
+                Err(error) => {
+                    return Err(Some((
+                        reason_of(error),
+                        Some(error.status()),
+                        error.to_string(),
+                    )));
+                }
             }
             match self.conn.fill(deadline).await {
                 Ok(()) => {}
                 Err(ReadEnd::Late) => {
-                    return Err(Some((Reason::HelloTimeout, None, "the request head did not come in time".to_owned())));
+                    return Err(Some((
+                        Reason::HelloTimeout,
+                        None,
+                        "the request head did not come in time".to_owned(),
+                    )));
                 }
                 Err(ReadEnd::Eof | ReadEnd::Broken) => return Err(None),
             }
@@ -165,14 +201,18 @@ impl Session {
     async fn dispatch(&mut self, live: Option<Arc<Live>>, request: Request) -> Next {
         let (class, entry) = match request.target {
             Target::Connect(_) => (Class::Network, Entry::Connect),
-            Target::Absolute { .. } | Target::Asterisk | Target::Origin { .. } => (Class::Http, Entry::Forward),
+            Target::Absolute { .. } | Target::Asterisk | Target::Origin { .. } => {
+                (Class::Http, Entry::Forward)
+            }
         };
         let mut record = self.record(class, entry, live.as_deref());
         if let Some(authority) = request.authority() {
             record.fields.host = Some(authority.host.to_string());
             record.fields.port = authority.port.or(Some(80));
         }
-        let Some(live) = live else { return self.refuse(record, Reason::NotReady).await };
+        let Some(live) = live else {
+            return self.refuse(record, Reason::NotReady).await;
+        };
         if self.shared.recorder.refuses() {
             record.fields.detail = Some("records cannot be written".to_owned());
             return self.refuse(record, Reason::NotReady).await;
@@ -190,15 +230,15 @@ impl Session {
                 Some(answer) => self.answer_locally(answer, record).await,
                 None => self.forward(live, request, user, record).await,
             },
-            Target::Asterisk | Target::Origin { .. } => match answer_locally(&request) {
-                Some(answer) => self.answer_locally(answer, record).await,
-                None => {
-                    record.fields.detail = Some(
-                        "this is a proxy: send CONNECT HOST:PORT or an absolute http:// request target".to_owned(),
-                    );
-                    self.refuse(record, Reason::BadTarget).await
+            Target::Asterisk | Target::Origin { .. } => {
+                if let Some(answer) = answer_locally(&request) {
+                    return self.answer_locally(answer, record).await;
                 }
-            },
+                let hint =
+                    "this is a proxy: send CONNECT HOST:PORT or an absolute http:// request target";
+                record.fields.detail = Some(hint.to_owned());
+                self.refuse(record, Reason::BadTarget).await
+            }
         }
     }
 
@@ -214,16 +254,23 @@ impl Session {
             sans: &self.conn.sans,
             credential: request.headers.first("proxy-authorization"),
         };
-        let (member, user) = live.identities.identify(&shown, &self.shared.passwords).await?;
+        let (member, user) = live
+            .identities
+            .identify(&shown, &self.shared.passwords)
+            .await?;
         record.fields.workload = Some(member.workload.clone());
         let same = |m: &Member| {
-            m.workload.namespace == member.workload.namespace && m.workload.name == member.workload.name
+            m.workload.namespace == member.workload.namespace
+                && m.workload.name == member.workload.name
         };
         match &mut self.slot {
             Some((held, _)) if same(held) => *held = member,
             Some(_) => return Err(Reason::IdentityConflict),
             None => {
-                let slot = member.share.take(live.settings.per_workload).ok_or(Reason::Limit)?;
+                let slot = member
+                    .share
+                    .take(live.settings.per_workload)
+                    .ok_or(Reason::Limit)?;
                 self.slot = Some((member, slot));
             }
         }
@@ -246,7 +293,11 @@ impl Session {
 
     /// Tells the client, writes the record, closes.
     async fn refuse_as(&mut self, mut record: Record, reason: Reason, status: Option<u16>) -> Next {
-        let verdict = if reason.is_refusal() { VerdictLabel::Deny } else { VerdictLabel::Error };
+        let verdict = if reason.is_refusal() {
+            VerdictLabel::Deny
+        } else {
+            VerdictLabel::Error
+        };
         record.end(verdict, reason);
         record.fields.closed_by = Some(crate::record::ClosedBy::Gateway);
         let delivered = record.fields.status.is_some();

@@ -49,25 +49,41 @@ pub(super) async fn first_bytes(conn: &mut Conn, live: &Live) -> Result<Peeked, 
             Err(ReadEnd::Late) if conn.buf.is_empty() => return Ok(Peeked::Other("silent")),
             Err(ReadEnd::Late) => return Ok(Peeked::Other("unknown")),
             Err(ReadEnd::Eof) if !conn.buf.is_empty() => return Ok(Peeked::Other("unknown")),
-            Err(ReadEnd::Eof | ReadEnd::Broken) => return Err((Reason::ClientGone, "no byte came".to_owned())),
+            Err(ReadEnd::Eof | ReadEnd::Broken) => {
+                return Err((Reason::ClientGone, "no byte came".to_owned()));
+            }
         }
     }
 }
 
-async fn hello(conn: &mut Conn, live: &Live, deadline: Instant) -> Result<Peeked, (Reason, String)> {
+async fn hello(
+    conn: &mut Conn,
+    live: &Live,
+    deadline: Instant,
+) -> Result<Peeked, (Reason, String)> {
     let mut reader = HelloReader::new(live.settings.hello_bytes);
     loop {
         match reader.push(&conn.buf) {
             Ok(Progress::Complete(hello)) => return Ok(Peeked::Hello(Box::new(hello))),
             Ok(Progress::NeedMore) => {}
-            Err(error @ HelloError::TlsVersion) => return Err((Reason::TlsVersion, error.to_string())),
+            Err(error @ HelloError::TlsVersion) => {
+                return Err((Reason::TlsVersion, error.to_string()));
+            }
             Err(error) => return Err((Reason::BadHello, error.to_string())),
         }
         match conn.fill(deadline).await {
             Ok(()) => {}
-            Err(ReadEnd::Late) => return Err((Reason::HelloTimeout, "the ClientHello did not come in time".to_owned())),
+            Err(ReadEnd::Late) => {
+                return Err((
+                    Reason::HelloTimeout,
+                    "the ClientHello did not come in time".to_owned(),
+                ));
+            }
             Err(ReadEnd::Eof | ReadEnd::Broken) => {
-                return Err((Reason::ClientGone, "the client left before its ClientHello was whole".to_owned()));
+                return Err((
+                    Reason::ClientGone,
+                    "the client left before its ClientHello was whole".to_owned(),
+                ));
             }
         }
     }

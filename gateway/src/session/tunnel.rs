@@ -20,7 +20,7 @@ use crate::record::{ClosedBy, Record, Stage, VerdictLabel};
 use crate::relay::{self, Counts, End, Limits, Side};
 use crate::server::Shared;
 
-const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
+const FOREVER: Duration = Duration::from_hours(365 * 24);
 
 /// Both streams, what is already read of them, and what their standing rests on.
 pub(crate) struct Tunnel {
@@ -42,37 +42,71 @@ enum Stop {
 impl Tunnel {
     /// Relays until an end is reached, and writes the record.
     pub(crate) async fn run(self: Box<Self>, shared: Arc<Shared>) {
-        let Self { mut client, mut upstream, early, late, standing, mut record, live, slot } = *self;
+        let Self {
+            mut client,
+            mut upstream,
+            early,
+            late,
+            standing,
+            mut record,
+            live,
+            slot,
+        } = *self;
         record.allow();
         record.reached(Stage::Relayed);
-        let limits = Limits { idle: live.settings.idle, total: Some(live.settings.total) };
+        let limits = Limits {
+            idle: live.settings.idle,
+            total: Some(live.settings.total),
+        };
         let counts = Counts::default();
-        let mut carry = Carry { record, counts: &counts };
+        let mut carry = Carry {
+            record,
+            counts: &counts,
+        };
         let opening = async {
             upstream.write_all(&early).await?;
             client.write_all(&late).await?;
             client.flush().await
         };
         if !matches!(timeout(limits.idle, opening).await, Ok(Ok(()))) {
-            carry.end(VerdictLabel::Error, Reason::UpstreamReset, ClosedBy::Upstream);
+            carry.end(
+                VerdictLabel::Error,
+                Reason::UpstreamReset,
+                ClosedBy::Upstream,
+            );
             return;
         }
         counts.up.fetch_add(early.len() as u64, Ordering::Relaxed);
         counts.down.fetch_add(late.len() as u64, Ordering::Relaxed);
         drop((early, late));
-        let end = relay::run(&mut client, &mut upstream, limits, &counts, watch(&shared, live, standing)).await;
+        let end = relay::run(
+            &mut client,
+            &mut upstream,
+            limits,
+            &counts,
+            watch(&shared, live, standing),
+        )
+        .await;
         match end {
             End::Finished(side) => carry.closed(side),
             End::Idle => carry.end(VerdictLabel::Allow, Reason::Idle, ClosedBy::Gateway),
             End::TotalTime => carry.end(VerdictLabel::Allow, Reason::TotalTime, ClosedBy::Gateway),
-            End::Interrupted(Stop::Drained) => carry.end(VerdictLabel::Allow, Reason::Draining, ClosedBy::Gateway),
+            End::Interrupted(Stop::Drained) => {
+                carry.end(VerdictLabel::Allow, Reason::Draining, ClosedBy::Gateway);
+            }
             End::Interrupted(Stop::Policy) => {
                 shared.metrics.closed_by_policy.inc();
                 carry.end(VerdictLabel::Deny, Reason::PolicyChanged, ClosedBy::Gateway);
             }
-            End::Reset(Side::Client) => carry.end(VerdictLabel::Allow, Reason::ClientGone, ClosedBy::Client),
+            End::Reset(Side::Client) => {
+                carry.end(VerdictLabel::Allow, Reason::ClientGone, ClosedBy::Client);
+            }
             End::Reset(Side::Upstream) => {
-                carry.end(VerdictLabel::Allow, Reason::UpstreamReset, ClosedBy::Upstream);
+                carry.end(
+                    VerdictLabel::Allow,
+                    Reason::UpstreamReset,
+                    ClosedBy::Upstream,
+                );
             }
         }
         drop(slot);
@@ -119,7 +153,11 @@ async fn watch(shared: &Shared, mut live: Arc<Live>, mut standing: Standing) -> 
         let holds = standing.holds(&live);
         let wait = if holds {
             let now = clock::unix_seconds();
-            standing.member.view.next_expiry(now).map_or(FOREVER, |at| Duration::from_secs(at.saturating_sub(now)))
+            standing
+                .member
+                .view
+                .next_expiry(now)
+                .map_or(FOREVER, |at| Duration::from_secs(at.saturating_sub(now)))
         } else {
             live.settings.recheck_grace
         };
