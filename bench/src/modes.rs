@@ -146,19 +146,32 @@ async fn exchange(s: &mut TcpStream, request: &[u8]) -> io::Result<bool> {
     Ok(head.starts_with("http/1.1") && !head.contains("\r\nconnection: close"))
 }
 
+/// Some proxies close without having said so; a client then asks once more on a new connection.
+fn is_stale(e: &io::Error) -> bool {
+    matches!(
+        e.kind(),
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
+    )
+}
+
 pub(crate) async fn forward(c: Rc<Context>) {
     let (to, head) = request(&c);
     let mut open = None;
     while c.run.take() {
         let started = Instant::now();
         let r = async {
-            let mut s = match open.take() {
-                Some(s) => s,
-                None => net::dial(to, c.o.mss).await?,
-            };
-            if exchange(&mut s, head.as_bytes()).await? {
-                open = Some(s);
+            if let Some(mut s) = open.take() {
+                match exchange(&mut s, head.as_bytes()).await {
+                    Ok(keep) => {
+                        open = keep.then_some(s);
+                        return Ok(());
+                    }
+                    Err(e) if is_stale(&e) => {}
+                    Err(e) => return Err(e),
+                }
             }
+            let mut s = net::dial(to, c.o.mss).await?;
+            open = exchange(&mut s, head.as_bytes()).await?.then_some(s);
             Ok(())
         };
         c.record(started, r.await).await;

@@ -89,12 +89,19 @@ async fn echo<S: AsyncRead + AsyncWrite + Unpin>(mut s: S) {
     drop(s.shutdown().await);
 }
 
+fn asks_to_close(head: &[u8]) -> bool {
+    const FIELD: &[u8] = b"\r\nconnection: close\r\n";
+    head.windows(FIELD.len())
+        .any(|w| w.eq_ignore_ascii_case(FIELD))
+}
+
 async fn http(mut s: TcpStream) {
     let mut buf = Vec::with_capacity(2048);
     loop {
         while let Some(end) = net::head_end(&buf) {
+            let last = asks_to_close(&buf[..end]);
             buf.drain(..end);
-            if s.write_all(REPLY).await.is_err() {
+            if s.write_all(REPLY).await.is_err() || last {
                 return;
             }
         }
