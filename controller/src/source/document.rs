@@ -70,6 +70,17 @@ pub(super) fn parse(text: &str) -> (Vec<Node>, Option<SyntaxError>) {
     }
 }
 
+/// The one document of `text` as JSON; an error begins with the line.
+pub fn read_yaml(text: &str) -> Result<Value, String> {
+    match parse(text) {
+        (_, Some(error)) => Err(format!("{}: {error}", error.position.line)),
+        (documents, None) => match documents.as_slice() {
+            [node] => Ok(node.to_json()),
+            other => Err(format!("1: {} documents where one is meant", other.len())),
+        },
+    }
+}
+
 impl Node {
     pub(super) fn get(&self, key: &str) -> Option<&Node> {
         self.entry(key).map(|entry| &entry.value)

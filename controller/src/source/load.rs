@@ -223,7 +223,8 @@ impl Loaded {
                 });
             }
             Some(Spec::Gateway(mut spec)) => {
-                let folder = object.folder();
+                let folder =
+                    std::path::absolute(object.folder()).unwrap_or_else(|_| object.folder());
                 let missing = anchor_paths(&mut spec, &folder);
                 for (path, message) in missing {
                     let problem = object.problem(Severity::Warning, &path, message);

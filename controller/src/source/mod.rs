@@ -15,7 +15,7 @@ mod schema;
 mod testing;
 mod watch;
 
-pub use document::Position;
+pub use document::{Position, read_yaml};
 pub use files::LoadError;
 pub use load::{Loaded, Options, load};
 pub use report::{Diagnostic, count};

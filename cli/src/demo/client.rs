@@ -1,0 +1,106 @@
+//! The client of the demo: what a program behind the gateway would do.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use super::expect::Row;
+use super::origins::{Origins, read_head};
+
+/// Sends a row's request through the proxy and says what the client saw: a status, or where it ended.
+pub(super) async fn send(proxy: SocketAddr, row: &Row, origins: &Origins) -> String {
+    let exchange = async {
+        let stream = TcpStream::connect(proxy).await?;
+        if row.is_tls() {
+            tunnelled(stream, row, origins).await
+        } else {
+            forwarded(stream, row, origins).await
+        }
+    };
+    match tokio::time::timeout(WAIT, exchange).await {
+        Ok(Ok(saw)) => saw,
+        Ok(Err(error)) => format!("failed: {error}"),
+        Err(_) => "no answer".to_owned(),
+    }
+}
+
+/// The cryptography of the demo's own TLS.
+pub(super) fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+}
+
+async fn forwarded(mut stream: TcpStream, row: &Row, origins: &Origins) -> io::Result<String> {
+    let authority = format!("{}:{}", row.host(), origins.http.port());
+    let target = format!("http://{authority}{}", row.path());
+    request(&mut stream, row, &target, &authority).await
+}
+
+async fn tunnelled(mut stream: TcpStream, row: &Row, origins: &Origins) -> io::Result<String> {
+    let authority = format!("{}:{}", row.host(), origins.https.port());
+    stream
+        .write_all(format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n\r\n").as_bytes())
+        .await?;
+    let status = status(&read_head(&mut stream).await?);
+    if status != "200" {
+        return Ok(format!("{status} to CONNECT"));
+    }
+    let mut roots = rustls::RootCertStore::empty();
+    roots
+        .add(origins.certificate.clone())
+        .map_err(io::Error::other)?;
+    let config = rustls::ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(io::Error::other)?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let shown = row.sni.as_deref().unwrap_or(row.host()).to_owned();
+    let shown = ServerName::try_from(shown).map_err(io::Error::other)?;
+    match TlsConnector::from(Arc::new(config))
+        .connect(shown, stream)
+        .await
+    {
+        Ok(mut stream) => request(&mut stream, row, row.path(), &authority).await,
+        Err(_) => Ok("TLS refused".to_owned()),
+    }
+}
+
+/// Sends a request and reads the answer to its end, so that the connection closes in order.
+async fn request(
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    row: &Row,
+    target: &str,
+    authority: &str,
+) -> io::Result<String> {
+    let method = &row.method;
+    let agent = row.user_agent.as_deref().unwrap_or("exitgate-demo");
+    let body = if method == "POST" {
+        "Content-Length: 0\r\n"
+    } else {
+        ""
+    };
+    let text = format!(
+        "{method} {target} HTTP/1.1\r\nHost: {authority}\r\nUser-Agent: {agent}\r\n{body}Connection: close\r\n\r\n"
+    );
+    stream.write_all(text.as_bytes()).await?;
+    let head = read_head(stream).await?;
+    stream
+        .take(MAX_BODY)
+        .read_to_end(&mut Vec::new())
+        .await
+        .ok();
+    Ok(status(&head))
+}
+
+fn status(head: &str) -> String {
+    head.split(' ').nth(1).unwrap_or("no status").to_owned()
+}
+
+const WAIT: Duration = Duration::from_secs(10);
+const MAX_BODY: u64 = 64 << 10;
