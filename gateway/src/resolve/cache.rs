@@ -110,4 +110,8 @@ impl Cache {
             self.evictions.fetch_add(1, Ordering::Relaxed);
         }
     }
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.shards.iter().map(|shard| shard.lock().len()).sum()
+    }
 }
