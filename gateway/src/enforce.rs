@@ -14,6 +14,7 @@ use exitgate_runtime::clock;
 use tokio::net::TcpStream;
 
 use crate::dial::{self, DialError};
+use crate::heads::{Upgraded, request_head, response_head};
 use crate::identity::Member;
 use crate::live::Live;
 use crate::reason::Reason;
@@ -271,6 +272,8 @@ pub(crate) struct Standing {
     pub(crate) member: Arc<Member>,
     pub(crate) sans: Arc<[String]>,
     pub(crate) user: Option<String>,
+    /// Set once the connection is an upgraded stream.
+    pub(crate) upgraded: Option<Box<Upgraded>>,
 }
 
 impl Standing {
@@ -289,6 +292,18 @@ impl Standing {
             return false;
         }
         self.member = member;
-        passes(&self.facts.judge_open(&self.member))
+        passes(&match &self.upgraded {
+            None => self.facts.judge_open(&self.member),
+            Some(upgraded) => {
+                let asked = upgraded.request.headers.pairs();
+                let answered = upgraded.response.headers.pairs();
+                let Ok(request) = request_head(&upgraded.request, &asked) else {
+                    return false;
+                };
+                let response = response_head(&upgraded.response, &answered);
+                let (request, response) = (Attr::Known(request), Attr::Known(response));
+                self.facts.judge(&self.member, request, response)
+            }
+        })
     }
 }

@@ -3,6 +3,7 @@
 mod dial;
 mod enforce;
 pub mod evidence;
+mod heads;
 pub mod http1;
 pub mod identity;
 pub mod limits;

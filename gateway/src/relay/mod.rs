@@ -213,3 +213,6 @@ pub(crate) fn reset_on_close(stream: &TcpStream) {
         tracing::debug!(%error, "cannot set linger");
     }
 }
+
+#[cfg(test)]
+mod tests;

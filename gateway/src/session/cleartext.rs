@@ -4,9 +4,10 @@ use exitgate_policy::evidence::{Attr, Entry};
 use tokio::time::Instant;
 
 use super::exchange::{Tally, Terms, Upstream};
-use super::forward::{Judge, Settled, describe, head_of, settle};
+use super::forward::{Judge, Settled, describe, settle};
 use super::{Handover, Next, Session, limits_of};
 use crate::enforce::{self, Standing};
+use crate::heads::{Upgraded, request_head};
 use crate::http1::{Request, Target, answer_locally};
 use crate::live::Live;
 use crate::reason::Reason;
@@ -51,7 +52,7 @@ impl Session {
                 Err(_) => return self.refuse(record, Reason::PolicyChanged).await,
             }
             match self
-                .inner_request(&live, &standing, &mut upstream, request, &mut record)
+                .inner_request(&live, &standing, &mut upstream, &request, &mut record)
                 .await
             {
                 Ok(Settled::Reusable {
@@ -63,7 +64,9 @@ impl Session {
                     reset_on_close(self.conn.io.tcp());
                     return Next::Close;
                 }
-                Ok(Settled::Switched) => {
+                Ok(Settled::Switched(response)) => {
+                    let response = *response;
+                    standing.upgraded = Some(Box::new(Upgraded { request, response }));
                     return Next::Relay(Box::new(Handover {
                         upstream,
                         standing,
@@ -97,17 +100,17 @@ impl Session {
         live: &Live,
         standing: &Standing,
         upstream: &mut Upstream,
-        request: Request,
+        request: &Request,
         record: &mut Record,
     ) -> Result<Settled, Reason> {
         let authority = request.authority().cloned().ok_or(Reason::BadRequest)?;
-        if matches!(request.target, Target::Connect(_)) || answer_locally(&request).is_some() {
+        if matches!(request.target, Target::Connect(_)) || answer_locally(request).is_some() {
             record.fields.detail = Some(format!("{} inside a tunnel", request.method()));
             return Err(Reason::BadRequest);
         }
-        describe(record, &request, &authority, standing.facts.port);
+        describe(record, request, &authority, standing.facts.port);
         let pairs = request.headers.pairs();
-        let head = head_of(&request, &pairs)?;
+        let head = request_head(request, &pairs)?;
         let decision = standing
             .facts
             .judge(&standing.member, Attr::Known(head), Attr::Pending);
@@ -116,7 +119,7 @@ impl Session {
             return Err(Reason::Policy(decision.reason));
         }
         let terms = Terms {
-            request: &request,
+            request,
             authority: &authority,
             limits: limits_of(Some(live)),
             idle: live.settings.idle,
@@ -132,6 +135,6 @@ impl Session {
         let ended = judge
             .run(&mut self.conn, upstream, &terms, record, &mut tally)
             .await;
-        settle(&ended, &tally, record)
+        settle(ended, &tally, record)
     }
 }

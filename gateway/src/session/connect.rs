@@ -51,6 +51,7 @@ impl Session {
             member,
             sans: self.conn.sans.clone(),
             user,
+            upgraded: None,
         };
         if let Some(upstream) = upstream {
             // A settled Allow before the first byte: a rule for raw TCP, which does not look at bytes.

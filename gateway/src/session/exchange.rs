@@ -30,6 +30,12 @@ impl Upstream {
             used: false,
         }
     }
+
+    /// Whether a kept connection can take another request: the origin has neither closed it nor sent anything.
+    pub(super) fn is_quiet(&self) -> bool {
+        let unread = self.stream.try_read(&mut [0]);
+        self.buf.is_empty() && unread.is_err_and(|e| e.kind() == std::io::ErrorKind::WouldBlock)
+    }
 }
 
 /// How an exchange ended.
@@ -41,7 +47,7 @@ pub(super) enum Ended {
         upstream_reusable: bool,
     },
     /// A valid 101 went to the client; the connection is now the upgraded protocol's.
-    Switched,
+    Switched(Box<Response>),
     /// The response was refused; nothing of it went to the client.
     Refused,
     /// It failed.
@@ -175,7 +181,7 @@ where
             upstream_reusable: keep_upstream && !still_sending && upstream_buf.is_empty(),
         },
         Ok((Reception::Refused, _)) => Ended::Refused,
-        Ok((Reception::Switched, _)) => Ended::Switched,
+        Ok((Reception::Switched(response), _)) => Ended::Switched(response),
         Err(failure) => Ended::Failed {
             failure,
             answered: received.answered,
@@ -198,7 +204,7 @@ enum Reception {
         keep_upstream: bool,
     },
     Refused,
-    Switched,
+    Switched(Box<Response>),
 }
 
 async fn receive<W: AsyncWrite + Unpin>(
@@ -250,7 +256,7 @@ async fn receive<W: AsyncWrite + Unpin>(
         received.answered = true;
         if response.status == 101 {
             send(to, &head, terms.idle).await?;
-            return Ok(Reception::Switched);
+            return Ok(Reception::Switched(Box::new(response)));
         }
         let framing = response.client_framing(request.version);
         let relay = Body {

@@ -4,12 +4,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use exitgate_policy::decide::{Decision, Verdict};
-use exitgate_policy::evidence::{Attr, Entry, Protocol, RequestHead, ResponseHead};
+use exitgate_policy::evidence::{Attr, Entry, Protocol, RequestHead};
 use exitgate_policy::name::Authority;
 
 use super::exchange::{self, Ended, Failure, Tally, Terms, Upstream};
 use super::{Handover, Next, Session, limits_of};
 use crate::enforce::{self, Facts, Standing};
+use crate::heads::{Upgraded, request_head, response_head};
 use crate::http1::{Request, Response};
 use crate::identity::Member;
 use crate::live::Live;
@@ -84,11 +85,13 @@ impl Session {
             return Err(Reason::Policy(before_dns.reason));
         }
         let pairs = request.headers.pairs();
-        let head = head_of(&request, &pairs)?;
+        let head = request_head(&request, &pairs)?;
         let addresses =
             enforce::addresses(live, member, &mut facts, Attr::Known(head), record).await?;
         let (address, mut upstream) = match self.upstream.take() {
-            Some((address, upstream)) if addresses.contains(&address) => (address, upstream),
+            Some((address, upstream)) if addresses.contains(&address) && upstream.is_quiet() => {
+                (address, upstream)
+            }
             _ => dial(live, &addresses, record).await?,
         };
         loop {
@@ -134,9 +137,14 @@ impl Session {
                 upstream = Upstream::new(fresh.0);
                 continue;
             }
-            return Ok(match settle(&ended, &tally, record)? {
-                Settled::Switched => {
+            return Ok(match settle(ended, &tally, record)? {
+                Settled::Switched(response) => {
                     let (member, sans) = (member.clone(), self.conn.sans.clone());
+                    let request = request.clone();
+                    let upgraded = Upgraded {
+                        request,
+                        response: *response,
+                    };
                     Passed::Switched(Box::new((
                         upstream,
                         Standing {
@@ -144,6 +152,7 @@ impl Session {
                             member,
                             sans,
                             user,
+                            upgraded: Some(Box::new(upgraded)),
                         },
                     )))
                 }
@@ -176,11 +185,11 @@ enum Passed {
 pub(super) enum Settled {
     Broken,
     Reusable { client: bool, upstream: bool },
-    Switched,
+    Switched(Box<Response>),
 }
 
 /// Writes an exchange's end into its record. An error still has to be told to the client.
-pub(super) fn settle(ended: &Ended, tally: &Tally, record: &mut Record) -> Result<Settled, Reason> {
+pub(super) fn settle(ended: Ended, tally: &Tally, record: &mut Record) -> Result<Settled, Reason> {
     record.fields.bytes_up = tally.up;
     record.fields.bytes_down = tally.down;
     record.fields.status = tally.status;
@@ -193,13 +202,13 @@ pub(super) fn settle(ended: &Ended, tally: &Tally, record: &mut Record) -> Resul
         } => {
             record.allow();
             Ok(Settled::Reusable {
-                client: *client_reusable,
-                upstream: *upstream_reusable,
+                client: client_reusable,
+                upstream: upstream_reusable,
             })
         }
-        Ended::Switched => {
+        Ended::Switched(response) => {
             record.allow();
-            Ok(Settled::Switched)
+            Ok(Settled::Switched(response))
         }
         Ended::Refused => {
             let reason = record.fields.reason;
@@ -216,7 +225,7 @@ pub(super) fn settle(ended: &Ended, tally: &Tally, record: &mut Record) -> Resul
                 Failure::Idle => (Reason::Idle, ClosedBy::Gateway),
             };
             record.fields.closed_by = Some(by);
-            if *answered || *failure == Failure::ClientBroke {
+            if answered || failure == Failure::ClientBroke {
                 record.end(VerdictLabel::Error, reason);
                 return Ok(Settled::Broken);
             }
@@ -261,31 +270,13 @@ impl Judge<'_> {
             return true;
         }
         let pairs = response.headers.pairs();
-        let head = ResponseHead {
-            status: response.status,
-            headers: &pairs,
-            content_length: response.content_length,
-            bodiless: response.bodiless,
-        };
+        let head = response_head(response, &pairs);
         let decision = self
             .facts
             .judge(self.member, Attr::Known(self.head), Attr::Known(head));
         record.decided(&decision);
         enforce::passes(&decision)
     }
-}
-
-pub(super) fn head_of<'a>(
-    request: &'a Request,
-    pairs: &'a [(&'a str, &'a [u8])],
-) -> Result<RequestHead<'a>, Reason> {
-    Ok(RequestHead {
-        method: request.method(),
-        path: request.path().ok_or(Reason::BadRequest)?,
-        authority: request.authority(),
-        headers: pairs,
-        content_length: request.content_length(),
-    })
 }
 
 pub(super) fn describe(record: &mut Record, request: &Request, authority: &Authority, port: u16) {
