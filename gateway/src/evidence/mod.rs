@@ -15,4 +15,4 @@ mod tests;
 
 pub use hello::{HELLO_LIMIT, HelloReader, Progress, alert};
 pub use parse::HelloError;
-pub use sniff::{Guess, sniff};
+pub use sniff::{Guess, sniff, sniff_at_end};

@@ -42,8 +42,8 @@ const METHODS: [&[u8]; 16] = [
 /// Openings of other protocols in text: label and first bytes.
 const TEXT: [(&str, &[u8]); 12] = [
     ("ssh", b"SSH-"),
-    ("proxy-protocol", b"PROXY "),
-    ("proxy-protocol", b"\r\n\r\n\0\r\nQUIT\n"),
+    ("proxy", b"PROXY "),
+    ("proxy", b"\r\n\r\n\0\r\nQUIT\n"),
     ("smtp", b"EHLO "),
     ("smtp", b"HELO "),
     ("smtp", b"LHLO "),
@@ -168,6 +168,18 @@ pub fn sniff(first_bytes: &[u8]) -> Guess {
     text(first_bytes)
 }
 
+/// The answer when the client sends nothing more for now; never `NeedMore`. What could still become TLS or HTTP counts as
+/// that, though it cannot be judged: otherwise a client would send one byte, wait, and go on unseen.
+pub fn sniff_at_end(first_bytes: &[u8]) -> Guess {
+    match (sniff(first_bytes), first_bytes) {
+        (Guess::NeedMore, []) => Guess::Other("silent"),
+        (Guess::NeedMore, [0x16 | 0x80..=0xff, ..]) => Guess::Tls,
+        (Guess::NeedMore, [b'\r' | b'\n' | b'\t' | b' '..=b'~', ..]) => Guess::Http,
+        (Guess::NeedMore, _) => Guess::Other("tcp"),
+        (guess, _) => guess,
+    }
+}
+
 enum Compared {
     Different,
     Equal,
@@ -198,7 +210,7 @@ fn text(first_bytes: &[u8]) -> Guess {
         return if first_bytes.len() < LINE_BYTES {
             Guess::NeedMore
         } else {
-            Guess::Other("unknown")
+            Guess::Other("tcp")
         };
     };
     let word_end = bytes
@@ -224,7 +236,7 @@ fn text(first_bytes: &[u8]) -> Guess {
     }
     match end.and_then(|end| bytes.get(end)) {
         Some(b'\n') => Guess::Other("text"),
-        Some(_) => Guess::Other("unknown"),
+        Some(_) => Guess::Other("tcp"),
         None if line.len() < LINE_BYTES => Guess::NeedMore,
         None => Guess::Other("text"),
     }

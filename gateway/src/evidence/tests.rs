@@ -545,10 +545,10 @@ fn guesses() {
         (b"\x16", NeedMore),
         (b"\x16\x03", Tls),
         (b"\x16\x03garbage", Tls),
-        (b"\x16\x04", Other("unknown")),
+        (b"\x16\x04", Other("tcp")),
         (b"\x80\x2e\x01\x00\x02", Tls),
         (b"\x80\x2e\x01", NeedMore),
-        (b"\x80\x2e\x02", Other("unknown")),
+        (b"\x80\x2e\x02", Other("tcp")),
         (b"G", NeedMore),
         (b"GET", NeedMore),
         (b"GET ", Http),
@@ -569,21 +569,18 @@ fn guesses() {
         (b"SSH-2.0-OpenSSH_9\r\n", Other("ssh")),
         (b"SSH", NeedMore),
         (b"EHLO x\r\n", Other("smtp")),
-        (
-            b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n",
-            Other("proxy-protocol"),
-        ),
-        (b"\r\n\r\n\0\r\nQUIT\n!", Other("proxy-protocol")),
+        (b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n", Other("proxy")),
+        (b"\r\n\r\n\0\r\nQUIT\n!", Other("proxy")),
         (b"\0\0\0\x08\x04\xd2\x16\x2f", Other("postgresql")),
         (b"\0\0\0\x54\0\x03\0\0user", Other("postgresql")),
         (b"\x03\0\0\x13\x0e\xe0", Other("rdp")),
         (b"\x10\x10\0\x04MQTT", Other("mqtt")),
         (b"\x05\x01\x00", Other("socks")),
-        (b"\x00\x01", Other("unknown")),
+        (b"\x00\x01", Other("tcp")),
         (b"hello", NeedMore),
         (b"hello\n", Other("text")),
-        (b"hello\0 HTTP/1.1", Other("unknown")),
-        (b"\xff\xff\xff", Other("unknown")),
+        (b"hello\0 HTTP/1.1", Other("tcp")),
+        (b"\xff\xff\xff", Other("tcp")),
     ];
     for (bytes, expected) in rows {
         assert_eq!(sniff(bytes), *expected, "{}", bytes.escape_ascii());
@@ -599,5 +596,27 @@ fn guesses() {
         }
     }
     assert_eq!(sniff(&[b'a'; 5000]), Other("text"));
-    assert_eq!(sniff(&[b'\n'; 5000]), Other("unknown"));
+    assert_eq!(sniff(&[b'\n'; 5000]), Other("tcp"));
+}
+
+#[test]
+fn guesses_when_nothing_more_comes() {
+    use Guess::{Http, Other, Tls};
+    let rows: &[(&[u8], Guess)] = &[
+        (b"", Other("silent")),
+        (b"\x16", Tls),
+        (b"\x80\x2e\x01", Tls),
+        (b"G", Http),
+        (b"BREW /x", Http),
+        (b"\r\n", Http),
+        (b"PRI * HT", Http),
+        (b"hello\n", Other("text")),
+        (b"\0\0", Other("tcp")),
+        (b"\x05", Other("tcp")),
+        (b"\x16\x03", Tls),
+        (b"GET / HTTP/1.1\r\n", Http),
+    ];
+    for (bytes, expected) in rows {
+        assert_eq!(sniff_at_end(bytes), *expected, "{}", bytes.escape_ascii());
+    }
 }

@@ -545,18 +545,14 @@ async fn a_silent_server_is_passed_over_in_time() {
     let start = Instant::now();
     assert!(resolver.lookup(&name("ok.test")).await.is_ok());
     assert!(
-        start.elapsed() < Duration::from_millis(900),
+        start.elapsed() < Duration::from_secs(1),
         "{:?}",
         start.elapsed()
     );
-    // The next name does not wait again.
-    let start = Instant::now();
+    // The next name is not asked of the silent server first.
+    let asked = silent.asked.load(Ordering::Relaxed);
     assert!(resolver.lookup(&name("also.test")).await.is_ok());
-    assert!(
-        start.elapsed() < Duration::from_millis(300),
-        "{:?}",
-        start.elapsed()
-    );
+    assert_eq!(silent.asked.load(Ordering::Relaxed), asked);
     assert!(resolver.stats().retries > 0);
 }
 
@@ -578,7 +574,7 @@ async fn failing_and_absent_servers_are_passed_over_at_once() {
     let start = Instant::now();
     assert!(resolver.lookup(&name("ok.test")).await.is_ok());
     assert!(
-        start.elapsed() < Duration::from_millis(300),
+        start.elapsed() < Duration::from_secs(1),
         "{:?}",
         start.elapsed()
     );
@@ -598,7 +594,7 @@ async fn silence_is_a_timeout() {
         resolver.lookup(&name("ok.test")).await,
         Err(ResolveError::Timeout)
     );
-    assert!(start.elapsed() < Duration::from_millis(900));
+    assert!(start.elapsed() < Duration::from_secs(1));
     let closed = UdpSocket::bind("127.0.0.1:0")
         .await
         .unwrap()
@@ -623,7 +619,7 @@ async fn one_family_may_be_missing() {
     let start = Instant::now();
     let answer = resolver.lookup(&name("ok.test")).await.unwrap();
     assert_eq!(answer.addresses, addresses(&["192.0.2.1"]));
-    assert!(start.elapsed() < Duration::from_millis(900));
+    assert!(start.elapsed() < Duration::from_secs(1));
     // Half an answer is not kept for its whole time.
     assert!(answer.expires - start < Duration::from_secs(7));
 }

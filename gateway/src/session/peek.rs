@@ -4,7 +4,7 @@ use exitgate_policy::evidence::{Attr, Hello, Protocol};
 use tokio::time::Instant;
 
 use super::conn::{Conn, ReadEnd};
-use crate::evidence::{Guess, HelloError, HelloReader, Progress, sniff};
+use crate::evidence::{Guess, HelloError, HelloReader, Progress, sniff, sniff_at_end};
 use crate::live::Live;
 use crate::reason::Reason;
 
@@ -45,10 +45,17 @@ pub(super) async fn first_bytes(conn: &mut Conn, live: &Live) -> Result<Peeked, 
         }
         match conn.fill(deadline).await {
             Ok(()) => {}
-            // A client that stays silent is judged as such: its protocol may let the server speak first.
-            Err(ReadEnd::Late) if conn.buf.is_empty() => return Ok(Peeked::Other("silent")),
-            Err(ReadEnd::Late) => return Ok(Peeked::Other("unknown")),
-            Err(ReadEnd::Eof) if !conn.buf.is_empty() => return Ok(Peeked::Other("unknown")),
+            Err(ReadEnd::Late) => {
+                return match sniff_at_end(&conn.buf) {
+                    // A client that stays silent is judged as such: its protocol may let the server speak first.
+                    Guess::Other(what) => Ok(Peeked::Other(what)),
+                    Guess::Http | Guess::Http2Prior | Guess::NeedMore | Guess::Tls => Err((
+                        Reason::HelloTimeout,
+                        "the first bytes did not come in time".to_owned(),
+                    )),
+                };
+            }
+            Err(ReadEnd::Eof) if !conn.buf.is_empty() => return Ok(Peeked::Other("tcp")),
             Err(ReadEnd::Eof | ReadEnd::Broken) => {
                 return Err((Reason::ClientGone, "no byte came".to_owned()));
             }

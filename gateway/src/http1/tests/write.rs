@@ -50,6 +50,10 @@ fn requests_are_written_from_what_was_judged() {
             "OPTIONS / HTTP/1.1\r\nHost: ok.test\r\nMax-Forwards: 6\r\nConnection: close\r\n\r\n",
         ),
         (
+            "PUT http://ok.test/ HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n",
+            "PUT / HTTP/1.1\r\nHost: ok.test\r\nContent-Length: 1\r\nConnection: close\r\n\r\n",
+        ),
+        (
             "PUT http://ok.test/ HTTP/1.1\r\nHost: ok.test\r\nTransfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n",
             "PUT / HTTP/1.1\r\nHost: ok.test\r\nExpect: 100-continue\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n",
         ),
