@@ -5,15 +5,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use exitgate_policy::{
-    EgressGatewaySpec, NameSet, PolicyResource, PolicySet, Problem, SetContent, SetResource,
-    Severity, Snapshot, Workload,
+    NameSet, PolicyResource, PolicySet, Problem, SetContent, SetResource, Severity, Snapshot,
+    Workload,
 };
 
 use super::document::{self, Position};
-use super::feed;
 use super::files::{self, LoadError};
 use super::object::{self, Object, Schemas, Spec};
 use super::report::Diagnostic;
+use super::{feed, settings};
 use crate::api::Kind;
 
 /// How a source is read.
@@ -225,9 +225,8 @@ impl Loaded {
             Some(Spec::Gateway(mut spec)) => {
                 let folder =
                     std::path::absolute(object.folder()).unwrap_or_else(|_| object.folder());
-                let missing = anchor_paths(&mut spec, &folder);
-                for (path, message) in missing {
-                    let problem = object.problem(Severity::Warning, &path, message);
+                for (severity, path, message) in settings::prepare(&mut spec, &folder) {
+                    let problem = object.problem(severity, &path, message);
                     self.diagnostics.push(problem);
                 }
                 self.snapshot.gateway = name;
@@ -356,43 +355,6 @@ impl Loaded {
         self.diagnostics
             .dedup_by(|left, right| left.to_string() == right.to_string());
     }
-}
-
-/// Makes the paths in the settings start at the document's folder, and says which of the files that must exist do not.
-fn anchor_paths(spec: &mut EgressGatewaySpec, folder: &Path) -> Vec<(String, String)> {
-    let mut missing = Vec::new();
-    let mut anchor = |path: &str, file: &mut String, must_exist: bool| {
-        let anchored = folder.join(&*file);
-        if must_exist && let Err(error) = std::fs::metadata(&anchored) {
-            missing.push((path.to_owned(), format!("{}: {error}", anchored.display())));
-        }
-        *file = anchored.to_string_lossy().into_owned();
-    };
-    if let Some(file) = &mut spec.dns.hosts_file {
-        anchor("spec.dns.hostsFile", file, true);
-    }
-    if let Some(tls) = &mut spec.listeners.proxy_tls {
-        anchor("spec.listeners.proxyTls.certFile", &mut tls.cert_file, true);
-        anchor("spec.listeners.proxyTls.keyFile", &mut tls.key_file, true);
-        if let Some(file) = &mut tls.client_ca_file {
-            anchor("spec.listeners.proxyTls.clientCaFile", file, true);
-        }
-    }
-    for (index, mapping) in spec.workloads.iter_mut().enumerate() {
-        if let Some(user) = &mut mapping.user {
-            anchor(
-                &format!("spec.workloads[{index}].user.passwordHashFile"),
-                &mut user.password_hash_file,
-                true,
-            );
-        }
-    }
-    for (index, sink) in spec.records.iter_mut().flatten().enumerate() {
-        if let Some(file) = &mut sink.path {
-            anchor(&format!("spec.records[{index}].path"), file, false);
-        }
-    }
-    missing
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ mod load;
 mod object;
 mod report;
 mod schema;
+mod settings;
 #[cfg(test)]
 mod testing;
 mod watch;
