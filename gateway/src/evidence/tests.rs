@@ -620,3 +620,41 @@ fn guesses_when_nothing_more_comes() {
         assert_eq!(sniff_at_end(bytes), *expected, "{}", bytes.escape_ascii());
     }
 }
+
+#[test]
+fn bent_hellos_do_no_harm() {
+    let original = records(
+        &Builder::new().with((13, vec16(&list(&[0x0403])))).message(),
+        60,
+    );
+    let mut state = 7_u64;
+    let mut below = |bound: usize| {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(state >> 33).unwrap() % bound
+    };
+    let mut complete = 0;
+    for _ in 0..40_000 {
+        let mut wire = original.clone();
+        for _ in 0..=below(3) {
+            let at = below(wire.len());
+            wire[at] = u8::try_from(below(256)).unwrap();
+        }
+        let at_once = HelloReader::new(HELLO_LIMIT).push(&wire);
+        complete += usize::from(matches!(at_once, Ok(Progress::Complete(_))));
+        // In two pieces: the same, or an error that was already visible in the first.
+        let mut reader = HelloReader::new(HELLO_LIMIT);
+        let first = reader.push(&wire[..below(wire.len())]);
+        let result = if first == Ok(Progress::NeedMore) {
+            reader.push(&wire)
+        } else {
+            first
+        };
+        match (at_once, result) {
+            (Err(HelloError::TrailingData), Ok(Progress::Complete(_))) => {}
+            (at_once, result) => assert_eq!(at_once, result, "{}", wire.escape_ascii()),
+        }
+    }
+    assert!(complete > 5_000, "{complete}");
+}

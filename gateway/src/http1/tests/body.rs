@@ -1,7 +1,7 @@
 use super::*;
 
 /// The body and what follows it. The input is given in pieces of `step` bytes.
-fn decode(
+pub(super) fn decode(
     framing: BodyFraming,
     input: &[u8],
     step: usize,

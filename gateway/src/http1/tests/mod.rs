@@ -1,6 +1,7 @@
 #![allow(clippy::indexing_slicing, clippy::string_slice, reason = "tests")]
 
 mod body;
+mod noise;
 mod request;
 mod response;
 mod write;
