@@ -7,6 +7,7 @@ mod check;
 mod demo;
 mod explain;
 mod failure;
+mod hash_password;
 mod output;
 mod serve;
 mod up;
@@ -43,6 +44,7 @@ enum Command {
     Check(check::Args),
     Demo(demo::Args),
     Explain(explain::Args),
+    HashPassword(hash_password::Args),
     Up(up::Args),
     /// Prints the version.
     Version(VersionArgs),
@@ -60,6 +62,7 @@ fn main() -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Explain(args) => explain::run(&args),
+        Command::HashPassword(args) => hash_password::run(&args),
         Command::Up(args) => up::run(&args),
         Command::Version(args) => version(&args),
     };

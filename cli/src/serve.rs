@@ -38,15 +38,9 @@ impl Server {
         let options = Options {
             // The source has made every path absolute.
             base: PathBuf::from("/"),
-            listen: Vec::new(),
-            listen_tls: Vec::new(),
-            ready: Vec::new(),
-            metrics: Vec::new(),
-            admin: Vec::new(),
-            records: None,
             log,
         };
-        let (gateway, _problems) = Gateway::start(snapshot, options, |listener| {
+        let (gateway, _problems) = Gateway::start(snapshot, &options, |listener| {
             bound(listener.kind.as_str(), &listener.url());
         })
         .map_err(|error| failure(&error))?;

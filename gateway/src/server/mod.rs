@@ -6,7 +6,7 @@ mod ports;
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,23 +29,11 @@ use crate::tls::{self, TlsError};
 /// After the drain time: for records of connections that are cut.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
-/// What the command line may set instead of the `EgressGateway`.
+/// What a gateway needs beside its snapshot.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Where relative file names in settings are looked up.
     pub base: PathBuf,
-    /// Instead of `spec.listeners.proxy`, if not empty.
-    pub listen: Vec<SocketAddr>,
-    /// Instead of `spec.listeners.proxyTls.addresses`, if not empty.
-    pub listen_tls: Vec<SocketAddr>,
-    /// Instead of `spec.listeners.ready`, if not empty.
-    pub ready: Vec<SocketAddr>,
-    /// Instead of `spec.listeners.metrics`, if not empty.
-    pub metrics: Vec<SocketAddr>,
-    /// Instead of `spec.listeners.admin`, if not empty.
-    pub admin: Vec<SocketAddr>,
-    /// Instead of `spec.records`.
-    pub records: Option<Target>,
     /// Shown and changed by the admin port.
     pub log: LogLevel,
 }
@@ -176,25 +164,17 @@ impl Gateway {
     /// Binds every listener, puts the snapshot in force and serves. `on_bound` is told each listener.
     pub fn start(
         mut snapshot: Snapshot,
-        options: Options,
+        options: &Options,
         mut on_bound: impl FnMut(Bound),
     ) -> Result<(Self, Vec<Problem>), StartError> {
         let spec = snapshot.settings.clone();
         let metrics = Arc::new(Metrics::new());
-        let sinks = sinks(
-            spec.records.as_deref(),
-            options.records.clone(),
-            &options.base,
-        );
+        let sinks = sinks(spec.records.as_deref(), &options.base);
         let recorder =
             Arc::new(Recorder::start(sinks, metrics.clone()).map_err(StartError::Records)?);
         let acceptor = match &spec.listeners.proxy_tls {
             Some(config) => Some(tls::acceptor(config, &options.base)?),
-            None if options.listen_tls.is_empty() => None,
-            None => {
-                let text = "a TLS listener needs spec.listeners.proxyTls with certFile and keyFile";
-                return Err(TlsError::Unusable(text.to_owned()).into());
-            }
+            None => None,
         };
         let tls_addresses = spec
             .listeners
@@ -203,31 +183,15 @@ impl Gateway {
             .map(|t| t.addresses.clone())
             .unwrap_or_default();
         let wanted = [
-            (
-                ListenerKind::Proxy,
-                options.listen,
-                spec.listeners.proxy.clone(),
-            ),
-            (ListenerKind::ProxyTls, options.listen_tls, tls_addresses),
-            (
-                ListenerKind::Ready,
-                options.ready,
-                spec.listeners.ready.clone(),
-            ),
-            (
-                ListenerKind::Metrics,
-                options.metrics,
-                spec.listeners.metrics.clone(),
-            ),
-            (
-                ListenerKind::Admin,
-                options.admin,
-                spec.listeners.admin.clone(),
-            ),
+            (ListenerKind::Proxy, &spec.listeners.proxy),
+            (ListenerKind::ProxyTls, &tls_addresses),
+            (ListenerKind::Ready, &spec.listeners.ready),
+            (ListenerKind::Metrics, &spec.listeners.metrics),
+            (ListenerKind::Admin, &spec.listeners.admin),
         ];
         let mut bound = VecDeque::new();
-        for (kind, given, configured) in wanted {
-            for address in addresses(kind, given, configured)? {
+        for (kind, configured) in wanted {
+            for address in addresses(kind, configured)? {
                 let listener = bind(kind.as_str(), address)?;
                 let address = listener.local_addr().unwrap_or(address);
                 bound.push_back((Bound { kind, address }, listener));
@@ -339,14 +303,7 @@ impl Drop for Gateway {
     }
 }
 
-fn addresses(
-    kind: ListenerKind,
-    given: Vec<SocketAddr>,
-    configured: Vec<String>,
-) -> Result<Vec<SocketAddr>, StartError> {
-    if !given.is_empty() {
-        return Ok(given);
-    }
+fn addresses(kind: ListenerKind, configured: &[String]) -> Result<Vec<SocketAddr>, StartError> {
     let field = match kind {
         ListenerKind::Admin => "admin",
         ListenerKind::Metrics => "metrics",
@@ -354,14 +311,13 @@ fn addresses(
         ListenerKind::ProxyTls => "proxyTls.addresses",
         ListenerKind::Ready => "ready",
     };
-    configured
-        .into_iter()
-        .map(|value| {
-            value
-                .parse()
-                .map_err(|_| StartError::Address { field, value })
+    let parse = |value: &String| {
+        value.parse().map_err(|_| {
+            let value = value.clone();
+            StartError::Address { field, value }
         })
-        .collect()
+    };
+    configured.iter().map(parse).collect()
 }
 
 fn bind(what: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
@@ -389,21 +345,15 @@ fn bind(what: &'static str, address: SocketAddr) -> Result<TcpListener, StartErr
     })
 }
 
-fn sinks(
-    configured: Option<&[RecordSink]>,
-    given: Option<Target>,
-    base: &std::path::Path,
-) -> Vec<SinkConfig> {
-    let plain = |target| SinkConfig {
-        target,
-        classes: Vec::new(),
-        verdicts: Vec::new(),
-        overflow: Overflow::Drop,
-    };
-    match (given, configured) {
-        (Some(target), _) => vec![plain(target)],
-        (None, None) => vec![plain(Target::Stdout)],
-        (None, Some(list)) => list
+fn sinks(configured: Option<&[RecordSink]>, base: &Path) -> Vec<SinkConfig> {
+    match configured {
+        None => vec![SinkConfig {
+            target: Target::Stdout,
+            classes: Vec::new(),
+            verdicts: Vec::new(),
+            overflow: Overflow::Drop,
+        }],
+        Some(list) => list
             .iter()
             .map(|sink| SinkConfig {
                 target: match (sink.kind, &sink.path) {
