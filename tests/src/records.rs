@@ -42,6 +42,10 @@ impl Record {
         self.text("/exitgate/rule")
     }
 
+    pub fn detail(&self) -> &str {
+        self.text("/exitgate/detail")
+    }
+
     pub fn closed_by(&self) -> &str {
         self.text("/exitgate/closed_by")
     }
