@@ -23,15 +23,13 @@ spec:
 ";
 
 /// The names that rows speak of.
-pub const NAMES: &str = "\
-  - name: names
+pub const NAMES: &str = "  - name: names
     action: Allow
     to: {hosts: [ok.test, also.test, \"*.wild.test\", \"*.ok.test\", int.test, mix.test, flip.test]}
 ";
 
 /// Allows every name and address that the floor leaves open.
-pub const EVERYTHING: &str = "\
-  - name: everything
+pub const EVERYTHING: &str = "  - name: everything
     action: Allow
 ";
 

@@ -18,6 +18,12 @@ impl Record {
             .unwrap_or("")
     }
 
+    /// Namespace and name of the workload.
+    pub fn workload(&self) -> Option<(&str, &str)> {
+        let workload = self.0.pointer("/exitgate/workload")?;
+        Some((workload["namespace"].as_str()?, workload["name"].as_str()?))
+    }
+
     pub fn decision(&self) -> &str {
         self.text("/metadata/uid")
     }
@@ -87,8 +93,6 @@ impl Record {
             "/src_endpoint/ip",
             "/exitgate/verdict",
             "/exitgate/reason",
-            "/exitgate/workload/namespace",
-            "/exitgate/workload/name",
         ];
         if let Some(field) = strings.iter().find(|field| self.text(field).is_empty()) {
             return Some(format!("{field} is missing or empty"));

@@ -257,8 +257,7 @@ spec:
     }
 
     async fn row_023_narrower_denial_wins() {
-        let rules = "\
-  - name: range
+        let rules = "  - name: range
     action: Allow
     to: {cidrs: [127.1.0.0/24]}
   - name: one
