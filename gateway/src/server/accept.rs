@@ -113,11 +113,18 @@ async fn turn_away(shared: &Arc<Shared>, mut stream: TcpStream, peer: SocketAddr
         peer,
     );
     record.fields.detail = Some("connections in total".to_owned());
+    let placed = shared
+        .state
+        .current()
+        .map(|live| live.identities.place(peer.ip(), &[], None));
+    let member = placed.and_then(Result::ok);
     record.end(VerdictLabel::Deny, Reason::Limit);
     if tls {
+        record.fields.workload = member.map(|m| m.workload.clone());
         return;
     }
     let answer = crate::refuse::render(&record, Reason::Limit, None, false);
+    record.fields.workload = member.map(|m| m.workload.clone());
     drop(record);
     // Whether the client reads it is its own matter.
     drop(tokio::time::timeout(TOLD_LIMIT, stream.write_all(&answer)).await);

@@ -156,6 +156,14 @@ impl Session {
             Err(None) => Next::Close,
             Err(Some((reason, status, detail))) => {
                 let mut record = self.record(Class::Network, Entry::Forward, live.as_deref());
+                // What cannot be read can still say where it came from.
+                let placed = live.as_ref().map(|live| {
+                    let source = self.conn.peer.ip();
+                    live.identities.place(source, &self.conn.sans, None)
+                });
+                if let Some(Ok(member)) = placed {
+                    record.fields.workload = Some(member.workload.clone());
+                }
                 record.fields.detail = Some(detail);
                 self.refuse_as(record, reason, status).await
             }
