@@ -160,8 +160,9 @@ fn differences(form: &str, row: &Row, record: &Record) -> Vec<String> {
         ("phase", &expect.phase, &record.phase),
         ("rule", &expect.rule, &record.rule),
     ] {
-        let expected = expected.of(form).unwrap_or("");
-        if expected != found {
+        if let Some(expected) = expected.of(form)
+            && expected != found
+        {
             wrong.push(format!(
                 "{what} is {}, expected {}",
                 or_dash(found),
@@ -182,7 +183,7 @@ fn differences(form: &str, row: &Row, record: &Record) -> Vec<String> {
 fn shown(row: &Row) -> String {
     let mut text = format!("{} {}", row.method, row.url);
     if let Some(agent) = &row.user_agent {
-        text.push_str(" as ");
+        text.push_str(" with User-Agent ");
         text.push_str(agent);
     }
     if let Some(sni) = &row.sni {
