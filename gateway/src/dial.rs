@@ -64,6 +64,7 @@ pub(crate) async fn connect(
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "this is the place")]
 async fn open(address: SocketAddr) -> io::Result<TcpStream> {
     let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
