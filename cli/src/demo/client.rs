@@ -16,6 +16,10 @@ use super::origins::{Origins, read_head};
 
 /// Sends a row's request through the proxy and says what the client saw: a status, or where it ended.
 pub(super) async fn send(proxy: SocketAddr, row: &Row, origins: &Origins) -> String {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the demo's client, not the gateway"
+    )]
     let exchange = async {
         let stream = TcpStream::connect(proxy).await?;
         if row.is_tls() {
