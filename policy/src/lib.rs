@@ -13,8 +13,10 @@ pub mod index;
 pub mod model;
 pub mod name;
 pub mod path;
+pub mod pattern;
 pub mod reason;
 pub mod snapshot;
+pub mod time;
 
 pub use compile::{ObjectRef, PolicySet, Problem, Severity, compile};
 pub use decide::{
@@ -28,5 +30,6 @@ pub use index::{NameSet, NameSetBuilder, NameSetError};
 pub use model::*;
 pub use name::{Authority, Host, Name, NameError};
 pub use path::{PathError, RequestPath};
+pub use pattern::{HostPattern, PatternError};
 pub use reason::Reason;
 pub use snapshot::{PolicyResource, SetContent, SetResource, Snapshot, Workload};

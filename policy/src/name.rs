@@ -260,3 +260,156 @@ impl fmt::Display for Authority {
         }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn canonical_names() {
+        for (text, name) in [
+            ("ok.test", "ok.test"),
+            ("OK.TEST", "ok.test"),
+            ("ok.test.", "ok.test"),
+            ("_x.ok.test", "_x.ok.test"),
+            ("1x.ok.test", "1x.ok.test"),
+            ("a--b.ok.test", "a--b.ok.test"),
+            ("kubernetes", "kubernetes"),
+            ("bücher.example", "xn--bcher-kva.example"),
+            ("BÜCHER.example", "xn--bcher-kva.example"),
+            ("xn--bcher-kva.example", "xn--bcher-kva.example"),
+            ("XN--BCHER-KVA.example", "xn--bcher-kva.example"),
+            ("ok。test", "ok.test"),
+            ("оk.test", "xn--k-0tb.test"),
+            ("0xg.test", "0xg.test"),
+            ("a.0xg", "a.0xg"),
+        ] {
+            let parsed = Name::parse(text.as_bytes()).map(|name| name.to_string());
+            assert_eq!(parsed.as_deref(), Ok(name), "{text}");
+        }
+        let long = format!("{0}.{0}.{0}.{1}", "a".repeat(63), "b".repeat(61));
+        assert_eq!(Name::parse(long.as_bytes()).unwrap().as_str().len(), 253);
+    }
+
+    #[test]
+    fn refused_names() {
+        let label = format!("{}.test", "a".repeat(64));
+        let long = format!("{0}.{0}.{0}.{1}", "a".repeat(63), "b".repeat(62));
+        let labels = vec!["aa"; 128].join(".");
+        for (text, error) in [
+            ("", NameError::Empty),
+            (".", NameError::EmptyLabel),
+            ("ok.test..", NameError::EmptyLabel),
+            (".ok.test", NameError::EmptyLabel),
+            ("ok..test", NameError::EmptyLabel),
+            ("ok\0.test", NameError::Character),
+            ("ok test", NameError::Character),
+            ("ok%2etest", NameError::Character),
+            ("ok\\.test", NameError::Character),
+            ("*.ok.test", NameError::Character),
+            ("ok.test:443", NameError::Character),
+            ("a@ok.test", NameError::Character),
+            ("ok.1", NameError::NumericEnd),
+            ("127.1", NameError::NumericEnd),
+            ("0", NameError::NumericEnd),
+            ("2130706433", NameError::NumericEnd),
+            ("0x7f.0.0.1", NameError::NumericEnd),
+            ("0x7f000001", NameError::NumericEnd),
+            ("x.0x7f", NameError::NumericEnd),
+            ("127.0.0.1", NameError::NumericEnd),
+            ("１２７.０.０.１", NameError::NumericEnd),
+            ("xn--a.test", NameError::Idna),
+            (&label, NameError::LongLabel),
+            (&long, NameError::LongName),
+            (&labels, NameError::LongName),
+        ] {
+            assert_eq!(Name::parse(text.as_bytes()), Err(error), "{text}");
+        }
+        assert_eq!(Name::parse(b"ok\xff.test"), Err(NameError::Idna));
+        assert_eq!(Name::parse(&[b'a'; 2_000]), Err(NameError::LongName));
+    }
+
+    #[test]
+    fn hosts() {
+        for (text, host) in [
+            ("10.0.0.1", Some("10.0.0.1")),
+            ("[::1]", Some("[::1]")),
+            ("[::ffff:169.254.169.254]", Some("169.254.169.254")),
+            ("[::ffff:a9fe:a9fe]", Some("169.254.169.254")),
+            ("ok.test", Some("ok.test")),
+            ("::1", None),
+            ("[::1", None),
+            ("[fe80::1%eth0]", None),
+            ("[fe80::1%25eth0]", None),
+            ("[10.0.0.1]", None),
+            ("127.1", None),
+            ("127.0.1", None),
+            ("0251.0376.0251.0376", None),
+            ("010.0.0.1", None),
+            ("425.510.425.510", None),
+            ("169.254.43518", None),
+            ("0xa9fea9fe", None),
+            ("10.0.0.1.", None),
+            ("10.0.0.1.5", None),
+        ] {
+            assert_eq!(
+                Host::parse(text.as_bytes())
+                    .ok()
+                    .map(|host| host.to_string())
+                    .as_deref(),
+                host,
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn authorities() {
+        for (text, authority) in [
+            ("ok.test", Some(("ok.test", None))),
+            ("ok.test:443", Some(("ok.test", Some(443)))),
+            ("[::1]:8443", Some(("[::1]", Some(8443)))),
+            ("[::1]", Some(("[::1]", None))),
+            ("10.0.0.1:65535", Some(("10.0.0.1", Some(65535)))),
+            ("ok.test:", None),
+            ("ok.test:0", None),
+            ("ok.test:080", None),
+            ("ok.test:65536", None),
+            ("ok.test:+80", None),
+            ("ok.test:80:80", None),
+            ("ok.test@bad.test:443", None),
+            ("@ok.test", None),
+            (":443", None),
+            ("[::1]x:80", None),
+            ("::1:80", None),
+            ("ok.test:44 3", None),
+        ] {
+            let parsed = Authority::parse(text.as_bytes())
+                .ok()
+                .map(|found| (found.host.to_string(), found.port));
+            assert_eq!(
+                parsed.as_ref().map(|(host, port)| (host.as_str(), *port)),
+                authority,
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn localhost_names() {
+        for (text, expected) in [
+            ("localhost", true),
+            ("localhost.", true),
+            ("x.LOCALHOST", true),
+            ("ip6-localhost", true),
+            ("notlocalhost", false),
+        ] {
+            assert_eq!(
+                Name::parse(text.as_bytes()).unwrap().is_localhost(),
+                expected,
+                "{text}"
+            );
+        }
+    }
+}

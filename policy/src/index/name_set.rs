@@ -202,3 +202,47 @@ impl NameSetBuilder {
         })
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn contains() {
+        let set = NameSet::from_lines(
+            b"# list\nz.test\n*.wild.test # all below\n\nA.test.\r\na.test\nx.wild.test\n",
+        )
+        .unwrap();
+        assert_eq!(set.len(), 4);
+        for (name, expected) in [
+            ("z.test", true),
+            ("a.test", true),
+            ("b.a.test", false),
+            ("wild.test", false),
+            ("a.wild.test", true),
+            ("b.a.wild.test", true),
+            ("x.wild.test", true),
+            ("y.x.wild.test", true),
+            ("evil-wild.test", false),
+            ("test", false),
+            ("zz.test", false),
+        ] {
+            assert_eq!(
+                set.contains(&Name::parse(name.as_bytes()).unwrap()),
+                expected,
+                "{name}"
+            );
+        }
+        let again = NameSet::from_bytes(set.as_bytes().to_vec()).unwrap();
+        assert_eq!(again.digest(), set.digest());
+        assert!(NameSet::from_bytes(vec![1, 2, 3]).is_err());
+        let error = NameSet::from_lines(b"a.test\n**.b.test\n")
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.starts_with("line 2: \"**.b.test\" is not a host pattern"),
+            "{error}"
+        );
+    }
+}
