@@ -88,20 +88,19 @@ pub enum CidrError {
 
 /// Parses `192.0.2.0/24`, `2001:db8::/32` or a single address. A range of IPv4-mapped addresses is its IPv4 range.
 pub fn parse_cidr(text: &str) -> Result<IpNet, CidrError> {
-    let net: IpNet = match text.parse::<IpAddr>() {
-        Ok(addr) => IpNet::from(addr),
-        Err(_) => {
-            // The address goes through the standard library, which accepts canonical spellings only.
-            let (addr, prefix) = text.split_once('/').ok_or(CidrError::Shape)?;
-            let addr: IpAddr = addr.parse().map_err(|_| CidrError::Shape)?;
-            let digits = !prefix.is_empty() && prefix.bytes().all(|byte| byte.is_ascii_digit());
-            let prefix = prefix
-                .parse()
-                .ok()
-                .filter(|_| digits)
-                .ok_or(CidrError::Shape)?;
-            IpNet::new(addr, prefix).map_err(|_| CidrError::Shape)?
-        }
+    let net: IpNet = if let Ok(addr) = text.parse::<IpAddr>() {
+        IpNet::from(addr)
+    } else {
+        // The address goes through the standard library, which accepts canonical spellings only.
+        let (addr, prefix) = text.split_once('/').ok_or(CidrError::Shape)?;
+        let addr: IpAddr = addr.parse().map_err(|_| CidrError::Shape)?;
+        let digits = !prefix.is_empty() && prefix.bytes().all(|byte| byte.is_ascii_digit());
+        let prefix = prefix
+            .parse()
+            .ok()
+            .filter(|_| digits)
+            .ok_or(CidrError::Shape)?;
+        IpNet::new(addr, prefix).map_err(|_| CidrError::Shape)?
     };
     let net = match net {
         IpNet::V6(v6) if v6.prefix_len() >= 96 => match v6.addr().to_ipv4_mapped() {
@@ -191,9 +190,9 @@ pub(crate) const fn v4(a: u8, b: u8, c: u8, d: u8, prefix: u8) -> IpNet {
 
 /// A constant IPv6 range.
 pub(crate) const fn v6(segments: [u16; 8], prefix: u8) -> IpNet {
-    let [a, b, c, d, e, f, g, h] = segments;
+    let [s0, s1, s2, s3, s4, s5, s6, s7] = segments;
     IpNet::V6(Ipv6Net::new_assert(
-        Ipv6Addr::new(a, b, c, d, e, f, g, h),
+        Ipv6Addr::new(s0, s1, s2, s3, s4, s5, s6, s7),
         prefix,
     ))
 }

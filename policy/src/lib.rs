@@ -9,7 +9,9 @@ pub mod address;
 pub mod compile;
 pub mod decide;
 pub mod evidence;
+mod floor;
 pub mod index;
+mod matcher;
 pub mod model;
 pub mod name;
 pub mod path;
@@ -20,8 +22,8 @@ pub mod time;
 
 pub use compile::{ObjectRef, PolicySet, Problem, Severity, compile};
 pub use decide::{
-    Assurance, Decision, Explanation, Phase, RuleRef, Shadow, ShadowKind, Tier, TlsAction, Verdict,
-    View,
+    Assurance, Candidate, Decision, Explanation, Outcome, Phase, RuleRef, SelectedPolicy, Shadow,
+    ShadowKind, Tier, TlsAction, Verdict, View,
 };
 pub use evidence::{
     Attr, Entry, Evidence, Headers, Hello, Protocol, RequestHead, ResponseHead, TlsVersion,

@@ -187,6 +187,8 @@ pub struct Decision {
     pub assurance: Assurance,
     /// The verdict is settled, but an Alert or Audit rule still wants the response head.
     pub watch_response: bool,
+    /// A response body of undeclared length must be cut after this many bytes.
+    pub body_limit: Option<u64>,
 }
 
 impl Decision {

@@ -1,0 +1,172 @@
+use serde_json::json;
+
+use super::fixture::*;
+use crate::*;
+
+const ALL: &str = "*";
+
+fn open(cidrs: &[&str]) -> PolicyResource {
+    admin(
+        "open",
+        1,
+        json!([{"name": "lab", "action": "Pass", "to": {"cidrs": cidrs}}]),
+    )
+}
+
+fn everything() -> PolicyResource {
+    policy("p", json!([{"name": ALL, "action": "Allow"}]))
+}
+
+#[test]
+fn closed_whatever_the_policies() {
+    for (addr, reason) in [
+        ("169.254.169.254", "metadata"),
+        ("127.0.0.1", "loopback"),
+        ("10.0.0.1", "non-public"),
+        ("2002:a9fe:a9fe::1", "embedded-ipv4"),
+        ("::ffff:10.0.0.1", "non-public"),
+    ] {
+        let says = format!("deny {reason}");
+        assert_eq!(literal(addr).says(&view([everything()])), says, "{addr}");
+        assert_eq!(
+            connect("ok.test").at(addr).says(&view([everything()])),
+            says,
+            "{addr}"
+        );
+    }
+}
+
+#[test]
+fn opened_by_an_entry_inside() {
+    for (cidr, says) in [
+        ("10.0.0.0/8", "allow"),
+        ("10.1.0.0/16", "allow"),
+        ("10.2.0.0/16", "deny non-public"),
+        ("0.0.0.0/0", "deny non-public"),
+    ] {
+        let view = view([open(&[cidr]), everything()]);
+        assert_eq!(
+            connect("ok.test")
+                .at("10.1.2.3")
+                .tls(Some("ok.test"))
+                .says(&view),
+            says,
+            "{cidr}"
+        );
+        assert_eq!(
+            literal("10.1.2.3").unnamed().tls(None).says(&view),
+            says,
+            "{cidr}"
+        );
+    }
+    let view = view([open(&["169.254.0.0/16", "10.0.0.0/8"]), everything()]);
+    assert_eq!(
+        connect("ok.test").at("169.254.169.254").says(&view),
+        "deny metadata"
+    );
+}
+
+#[test]
+fn what_opens() {
+    let opener = |rule: serde_json::Value| view([admin("open", 1, json!([rule])), everything()]);
+    let flow = connect("ok.test").at("10.1.2.3").tls(Some("ok.test"));
+    for (rule, says) in [
+        (
+            json!({"name": "r", "action": "Pass", "to": {"cidrs": ["10.0.0.0/8"], "hosts": ["ok.test"]}}),
+            "allow",
+        ),
+        (
+            json!({"name": "r", "action": "Allow", "to": {"cidrs": ["10.0.0.0/8"], "hosts": ["ok.test"]}}),
+            "allow",
+        ),
+        (
+            json!({"name": "r", "action": "Allow", "to": {"cidrs": ["10.0.0.0/8"]}}),
+            "deny non-public",
+        ),
+        (
+            json!({"name": "r", "action": "Next", "to": {"cidrs": ["10.0.0.0/8"]}}),
+            "deny non-public",
+        ),
+        (
+            json!({"name": "r", "action": "Pass", "to": {"cidrs": ["10.0.0.0/8"], "hosts": ["no.test"]}}),
+            "deny non-public",
+        ),
+        (
+            json!({"name": "r", "action": "Pass", "to": {"cidrs": ["10.0.0.0/8"], "ports": [80]}}),
+            "deny non-public",
+        ),
+        (
+            json!({"name": "r", "action": "Pass", "to": {"cidrs": ["10.0.0.0/8"]}, "tls": {"sni": "Present"}}),
+            "deny non-public",
+        ),
+        (
+            json!({"name": "r", "action": "Pass", "to": {"cidrs": ["10.0.0.0/8"]}, "expiresAt": "2020-01-01T00:00:00Z"}),
+            "deny non-public",
+        ),
+    ] {
+        assert_eq!(flow.says(&opener(rule.clone())), says, "{rule}");
+    }
+    // Audit opens nothing, and neither does a namespace.
+    let lab = json!([{"name": "r", "action": "Pass", "to": {"cidrs": ["10.0.0.0/8"]}}]);
+    let audited = cluster(
+        "open",
+        json!({"tier": "Admin", "mode": "Audit", "rules": lab}),
+    );
+    assert_eq!(flow.says(&view([audited, everything()])), "deny non-public");
+    let own = policy(
+        "own",
+        json!([{"name": "r", "action": "Allow", "to": {"hosts": ["ok.test"], "cidrs": ["10.0.0.0/8"]}}]),
+    );
+    assert_eq!(flow.says(&view([own])), "deny non-public");
+    // An opener that is never reached opens all the same; the verdict follows the order.
+    let view = view([
+        admin(
+            "a",
+            1,
+            json!([{"name": "n", "action": "Deny", "to": {"hosts": ["ok.test"]}}]),
+        ),
+        {
+            admin(
+                "b",
+                2,
+                json!([{"name": "r", "action": "Pass", "to": {"cidrs": ["10.0.0.0/8"]}}]),
+            )
+        },
+    ]);
+    assert_eq!(flow.says(&view), "deny rule-denied");
+}
+
+#[test]
+fn cluster_ranges_and_own_listeners() {
+    let mut snapshot = snapshot([open(&["10.0.0.0/8", "127.0.0.0/8"]), everything()]);
+    snapshot.settings.ranges.pods = vec!["10.4.0.0/16".to_owned()];
+    snapshot.own_listeners = vec!["127.0.0.1:3128".parse().unwrap()];
+    let view = compiled(&snapshot).view(&workload());
+    assert_eq!(
+        connect("ok.test").at("10.4.0.1").says(&view),
+        "deny cluster-internal"
+    );
+    assert_eq!(literal("127.0.0.1").port(3128).says(&view), "deny self");
+    assert_eq!(
+        literal("127.0.0.1")
+            .port(3129)
+            .unnamed()
+            .tls(None)
+            .says(&view),
+        "allow"
+    );
+    snapshot.standalone = false;
+    let view = compiled(&snapshot).view(&workload());
+    assert_eq!(
+        literal("127.0.0.1").port(3129).unnamed().says(&view),
+        "deny loopback"
+    );
+}
+
+#[test]
+fn localhost_needs_no_dns() {
+    let view = view([open(&["127.0.0.0/8"]), everything()]);
+    for host in ["localhost", "x.localhost", "ip6-localhost"] {
+        assert_eq!(connect(host).says(&view), "deny loopback", "{host}");
+    }
+}
