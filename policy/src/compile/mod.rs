@@ -8,6 +8,9 @@ mod set;
 mod settings;
 mod values;
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::HashMap,
     fmt,

@@ -637,20 +637,17 @@ impl<'v> Engine<'v, '_> {
                 }
             }
         }
-        match certain {
+        if let Some((best, win)) = certain {
             // The least demanding Allow that matches for certain; those that ask for more no longer matter.
-            Some((best, win)) => {
-                for kind in [Kind::Allow, Kind::AllowWithoutSni, Kind::AllowRaw] {
-                    if kind < best {
-                        outcomes.remove(kind);
-                    }
+            for kind in [Kind::Allow, Kind::AllowWithoutSni, Kind::AllowRaw] {
+                if kind < best {
+                    outcomes.remove(kind);
                 }
-                outcomes = outcomes.or(Outcomes::only(best, win));
             }
-            None => {
-                let denied = Outcomes::only(Kind::Deny, self.no_allow(Reason::NoRule, tier));
-                outcomes = outcomes.or(denied);
-            }
+            outcomes = outcomes.or(Outcomes::only(best, win));
+        } else {
+            let denied = Outcomes::only(Kind::Deny, self.no_allow(Reason::NoRule, tier));
+            outcomes = outcomes.or(denied);
         }
         // A credential that cannot be added refuses the request, whichever rule allows it.
         if outcomes.may_allow() {
