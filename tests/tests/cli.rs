@@ -46,7 +46,7 @@ async fn wrong(rules: &str, says: &[&str]) {
 async fn unknown_field() {
     wrong(
         "  - name: a\n    action: Allow\n    destination: x.test\n",
-        &["destination", "wrong.yaml:9"],
+        &["destination", "wrong.yaml:8"],
     )
     .await;
 }
@@ -55,7 +55,7 @@ async fn unknown_field() {
 async fn wrong_patterns() {
     for pattern in [".x.io", "**.x.io"] {
         let rule = format!("  - name: a\n    action: Allow\n    to: {{hosts: [\"{pattern}\"]}}\n");
-        wrong(&rule, &["rules[0].to.hosts[0]", "*.x.io", "wrong.yaml:9"]).await;
+        wrong(&rule, &["rules[0].to.hosts[0]", "*.x.io", "wrong.yaml:8"]).await;
     }
     for pattern in [
         "*",

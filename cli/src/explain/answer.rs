@@ -26,6 +26,7 @@ pub(super) struct Answer {
     revision: String,
     addresses: Vec<IpAddr>,
     origin: AddressOrigin,
+    is_tls: bool,
     steps: Vec<Step>,
 }
 
@@ -61,6 +62,7 @@ pub(super) fn answer(
         revision: revision.to_owned(),
         addresses: addresses.clone(),
         origin,
+        is_tls: question.scheme == Scheme::Https,
         steps: Vec::new(),
     };
     let hello = Hello {
@@ -248,7 +250,9 @@ impl Answer {
             None => output::line(format_args!("rule      none"))?,
         }
         output::line(format_args!("phase     {}", decision.phase.as_str()))?;
-        output::line(format_args!("tls       {}", tls(decision)))?;
+        if self.is_tls {
+            output::line(format_args!("tls       {}", tls(decision)))?;
+        }
         let addresses: Vec<String> = self.addresses.iter().map(IpAddr::to_string).collect();
         output::line(format_args!(
             "address   {} ({})",
@@ -308,7 +312,16 @@ impl Answer {
                 candidate.why.clone(),
             ]);
         }
-        rules.print()
+        rules.print()?;
+        if step
+            .explanation
+            .candidates
+            .iter()
+            .any(|candidate| candidate.won)
+        {
+            output::line(format_args!("\n* decided"))?;
+        }
+        Ok(())
     }
 
     pub(super) fn to_json(&self, workload: &Workload, listed: bool) -> Value {

@@ -13,7 +13,7 @@ use super::document::{self, Position};
 use super::files::{self, LoadError};
 use super::object::{self, Object, Schemas, Spec};
 use super::report::Diagnostic;
-use super::{feed, settings};
+use super::{feed, settings, strict};
 use crate::api::Kind;
 
 /// How a source is read.
@@ -21,7 +21,8 @@ use crate::api::Kind;
 pub struct Options<'a> {
     /// The last good load of the same source: a list that cannot be read now keeps the content that it had.
     pub previous: Option<&'a Loaded>,
-    /// A list that cannot be read is an error instead of a set that is not available.
+    /// For policies that are not in force yet: a list that cannot be read is an error instead of a set that is not
+    /// available, and so is a Deny by such a set.
     pub strict: bool,
 }
 
@@ -37,6 +38,7 @@ pub struct Loaded {
     pub named_files: Vec<PathBuf>,
     objects: Vec<Object>,
     feeds: HashMap<String, Arc<NameSet>>,
+    strict: bool,
 }
 
 /// Reads the documents of `paths`, each a file or a directory.
@@ -53,6 +55,7 @@ pub fn load(paths: &[PathBuf], options: &Options<'_>) -> Result<Loaded, LoadErro
         named_files: Vec::new(),
         objects: Vec::new(),
         feeds: HashMap::new(),
+        strict: options.strict,
     };
     for file in files {
         loaded.read_file(&file, &schemas);
@@ -75,7 +78,17 @@ impl Loaded {
     /// Compiles what is valid, so that one run shows the compiler's problems beside the readers'. The set is absent when
     /// anything at all is an error.
     pub fn compile(&mut self) -> Option<PolicySet> {
-        let (set, problems) = exitgate_policy::compile(&self.snapshot);
+        let (set, mut problems) = exitgate_policy::compile(&self.snapshot);
+        if self.strict {
+            let refused = strict::problems(&self.snapshot);
+            // The same place is not complained about twice.
+            problems.retain(|problem| {
+                !refused
+                    .iter()
+                    .any(|error| error.object == problem.object && error.path == problem.path)
+            });
+            problems.extend(refused);
+        }
         let located: Vec<Diagnostic> = problems
             .into_iter()
             .map(|problem| self.locate(problem))

@@ -12,6 +12,7 @@ mod object;
 mod report;
 mod schema;
 mod settings;
+mod strict;
 #[cfg(test)]
 mod testing;
 mod watch;
