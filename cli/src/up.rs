@@ -9,7 +9,7 @@ use exitgate_policy::{
     DefaultAction, EgressGatewaySpec, EnforcementMode, Overflow, PolicyResource, PolicySet,
     RecordSink, SinkType, Snapshot,
 };
-use exitgate_runtime::signals;
+use exitgate_runtime::signals::Signals;
 
 use crate::check::plural;
 use crate::failure::Failure;
@@ -84,6 +84,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
 }
 
 async fn serve(args: &Args, log: serve::Log) -> Result<ExitCode, Failure> {
+    // Before anything is said to be ready: whoever waits for that may stop us at once.
+    let mut stop = Signals::listen()
+        .map_err(|error| Failure::System(format!("cannot wait for signals: {error}")))?;
     let paths = [args.directory.clone()];
     let mut watcher = Watcher::new(&paths, &[]);
     let mut loaded = source::load(&paths, &Options::default())?;
@@ -106,22 +109,16 @@ async fn serve(args: &Args, log: serve::Log) -> Result<ExitCode, Failure> {
         note(format_args!("listening {role} {url}"));
     })?;
     note(format_args!("ready revision={}", short(&server.revision())));
-    let stop = signals::stop();
-    tokio::pin!(stop);
     loop {
         tokio::select! {
-            signal = &mut stop => {
-                signal.map_err(|error| Failure::System(format!("cannot wait for signals: {error}")))?;
-                break;
-            }
+            _ = stop.next() => break,
             () = watcher.changed() => reload(args, &mut loaded, &mut watcher, &server),
         }
     }
     note(format_args!("draining; a second signal ends at once"));
-    let again = signals::stop();
     tokio::select! {
         () = server.drain() => {}
-        _ = again => {}
+        _ = stop.next() => {}
     }
     Ok(ExitCode::SUCCESS)
 }

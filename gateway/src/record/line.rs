@@ -325,8 +325,30 @@ pub(super) fn render(fields: &Fields) -> Vec<u8> {
         out.clear();
         out.extend_from_slice(b"{\"class_uid\":0}");
     }
+    let mut out = escape_controls(out);
     out.push(b'\n');
     out
+}
+
+/// JSON escapes the C0 controls only. DEL and the C1 controls steer terminals too, so a line that has one is
+/// written again with them escaped.
+fn escape_controls(line: Vec<u8>) -> Vec<u8> {
+    let risky = |c: char| matches!(c, '\u{7f}'..='\u{9f}');
+    if memchr::memchr2(0x7f, 0xc2, &line).is_none() {
+        return line;
+    }
+    let mut out = String::with_capacity(line.len() + 64);
+    for c in String::from_utf8_lossy(&line).chars() {
+        if risky(c) {
+            out.push_str("\\u00");
+            for nibble in [u32::from(c) >> 4, u32::from(c) & 15] {
+                out.extend(char::from_digit(nibble, 16));
+            }
+        } else {
+            out.push(c);
+        }
+    }
+    out.into_bytes()
 }
 
 fn as_match(rule: &RuleRef) -> Match<'_> {

@@ -4,7 +4,7 @@ use exitgate_policy::evidence::{Attr, Entry};
 use tokio::time::Instant;
 
 use super::exchange::{Tally, Terms, Upstream};
-use super::forward::{Judge, Settled, describe, settle};
+use super::forward::{Judge, Settled, describe, refuse_nested_tunnel, settle};
 use super::{Handover, Next, Session, limits_of};
 use crate::enforce::{self, Standing};
 use crate::heads::{Upgraded, request_head};
@@ -109,6 +109,7 @@ impl Session {
             return Err(Reason::BadRequest);
         }
         describe(record, request, &authority, standing.facts.port);
+        refuse_nested_tunnel(request)?;
         let pairs = request.headers.pairs();
         let head = request_head(request, &pairs)?;
         let decision = standing

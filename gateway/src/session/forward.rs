@@ -79,6 +79,7 @@ impl Session {
         record: &mut Record,
     ) -> Result<Passed, Reason> {
         describe(record, &request, authority, facts.port);
+        refuse_nested_tunnel(&request)?;
         let before_dns = facts.judge(member, Attr::Pending, Attr::Pending);
         record.decided(&before_dns);
         if !enforce::may_go_on(&before_dns) {
@@ -277,6 +278,24 @@ impl Judge<'_> {
         record.decided(&decision);
         enforce::passes(&decision)
     }
+}
+
+/// Proxying of UDP and IP over HTTP (RFC 9298, RFC 9484) would open a tunnel that nothing judges.
+pub(super) fn refuse_nested_tunnel(request: &Request) -> Result<(), Reason> {
+    const MASQUE: &[u8] = b"/.well-known/masque";
+    let by_path = request.path().is_some_and(|path| {
+        [path.plain(), path.slashed()]
+            .iter()
+            .any(|reading| reading.starts_with(MASQUE))
+    });
+    let by_upgrade = request.headers.all("upgrade").any(|value| {
+        let value = value.to_ascii_lowercase();
+        value.starts_with(b"connect-udp") || value.starts_with(b"connect-ip")
+    });
+    if by_path || by_upgrade {
+        return Err(Reason::ProtocolNotAllowed);
+    }
+    Ok(())
 }
 
 pub(super) fn describe(record: &mut Record, request: &Request, authority: &Authority, port: u16) {
