@@ -74,7 +74,20 @@ fn command(program: &str, arguments: &[&str]) -> Command {
         .args(arguments)
         .stdin(Stdio::null())
         .kill_on_drop(true);
-    // The machine's own proxy settings are none of the test's business.
+    // The machine's own proxies and trust are none of the test's business.
+    for name in [
+        "GIT_SSL_CAINFO",
+        "SSL_CERT_FILE",
+        "SSL_CERT_DIR",
+        "CURL_CA_BUNDLE",
+        "REQUESTS_CA_BUNDLE",
+        "NODE_EXTRA_CA_CERTS",
+    ] {
+        command.env_remove(name);
+    }
+    command
+        .env("GIT_CONFIG_NOSYSTEM", "1")
+        .env("GIT_CONFIG_GLOBAL", "/dev/null");
     for name in ["http_proxy", "https_proxy", "all_proxy", "no_proxy"] {
         command.env_remove(name).env_remove(name.to_uppercase());
     }

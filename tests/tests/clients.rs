@@ -399,7 +399,7 @@ async fn curl_to_hosts_that_do_not_answer() {
         .curl(&[flag, format, "http://silent.ok.test:1/"])
         .await;
     assert_eq!(codes(outcome.success()).1, "504 000 1.1");
-    scene.world.closed(&["resolve-failed"]);
+    scene.world.closed(&["resolve-failed", "dial-timeout"]);
     scene.world.finish().await;
 }
 

@@ -9,7 +9,7 @@ try {
   console.log(response.status);
   console.log(await response.text());
 } catch (error) {
-  console.log("failed", error.message, error.cause?.message ?? "");
+  for (let cause = error; cause; cause = cause.cause) console.log("failed", cause.message);
   process.exitCode = 1;
 } finally {
   await dispatcher.close().catch(() => {});

@@ -107,11 +107,12 @@ rows! {
             "[feff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]", "[2001:db8::]", "[2001:db8:ffff:ffff:ffff:ffff:ffff:ffff]",
         ];
         let multicast = ["224.0.0.0", "239.255.255.255", "[ff02::1]", "[ff00::]"];
+        // Beside fc00::/7 nothing is public either: only 2000::/3 is.
         let beside = [
             "9.255.255.255", "11.0.0.0", "172.15.255.255", "172.32.0.0", "192.167.255.255", "192.169.0.0",
             "100.63.255.255", "100.128.0.0", "198.17.255.255", "198.20.0.0", "191.255.255.255", "192.0.1.0",
             "192.0.1.255", "192.0.3.0", "198.51.99.255", "198.51.101.0", "203.0.112.255", "203.0.114.0",
-            "223.255.255.255", "[fbff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]", "[2001:db7:ffff::1]", "[2001:db9::]",
+            "223.255.255.255", "[2001:db7:ffff::1]", "[2001:db9::]",
         ];
         let nothing = "  - name: nowhere\n    action: Allow\n    to: {cidrs: [8.8.8.8/32]}\n";
         let mut world = Plan::rules(nothing).start().await;

@@ -36,7 +36,7 @@ rows! {
         let others = [
             ("SSH-2.0-OpenSSH_9.6\r\n", "ssh"),
             ("EHLO client.test\r\n", "smtp"),
-            ("\x01\x02\x03\x04raw bytes", "unknown"),
+            ("\x01\x02\x03\x04raw bytes", "tcp"),
             ("PROXY TCP4 127.0.0.1 127.0.0.1 1 2\r\n", "proxy"),
             ("\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c", "proxy"),
         ];
