@@ -253,7 +253,12 @@ impl View {
                 return Phase::PostResponse;
             }
         }
-        if evidence.address.known().is_some() || evidence.hello.known().is_some() {
+        // A requested literal is known from the start; every other address has been resolved.
+        let resolved = match (evidence.address.known(), evidence.literal) {
+            (Some(address), Some(literal)) => *address != literal,
+            (address, _) => address.is_some(),
+        };
+        if resolved || evidence.hello.known().is_some() {
             return Phase::PreRequest;
         }
         if evidence.request.known().is_some() {
