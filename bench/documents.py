@@ -1,4 +1,5 @@
 """The policies that the benchmark gives to the proxies."""
+import random
 
 # The floor keeps a gateway from loopback; the origin is there, so an administrator's rule opens it.
 OPEN_LOOPBACK = """\
@@ -14,13 +15,16 @@ spec:
     action: Pass
     to: {cidrs: [127.0.0.0/8]}
 """
+ENDINGS = ["com", "net", "org", "io", "co.uk", "example.com"]
 
 
 def host_file(folder, count, allowed):
     """`count` exact names, one per line, the one that is used last."""
     path = folder / f"hosts-{count}.txt"
+    # Names without order or pattern: counted-up ones compress to next to nothing.
+    rng = random.Random(1)
     with open(path, "w") as f:
-        f.writelines(f"a{i}.allow.test\n" for i in range(count - 1))
+        f.writelines(f"{rng.getrandbits(44):011x}.{rng.choice(ENDINGS)}\n" for _ in range(count - 1))
         f.write(f"{allowed}\n")
     path.chmod(0o644)
     return path
