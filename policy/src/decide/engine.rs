@@ -153,7 +153,7 @@ impl View {
                     outcomes = Outcomes::only(Kind::Deny, deny(Reason::UnresolvedAddress));
                 }
             }
-            if maybe_closed || pending_address || (context.more_names && self.others_named) {
+            if maybe_closed || pending_address || (context.more_names && self.names_matter(lane)) {
                 outcomes.add(Kind::Deny, deny(Reason::DefaultDeny));
             }
         }

@@ -37,8 +37,8 @@ pub struct View {
     /// The fleet only audits.
     pub(super) audited: bool,
     pub(super) has_shadow: bool,
-    /// A rule other than an Allow has names: what a flow shows later can matter to it.
-    pub(super) others_named: bool,
+    /// By lane: a rule other than an Allow has names, so that what a flow shows later can matter to it.
+    names_matter: [bool; 2],
     names: NameIndex,
     named: Vec<u32>,
     bare: CidrIndex,
@@ -67,6 +67,12 @@ impl Taking {
             Lane::Shadow => self.shadow,
         }
     }
+}
+
+fn names_other_than_allow(rule: &Rule) -> bool {
+    let not = rule.matcher.not.as_ref();
+    let named = rule.matcher.names.is_some() || not.is_some_and(|not| not.names.is_some());
+    named && rule.action != Action::Allow
 }
 
 impl View {
@@ -103,7 +109,7 @@ impl View {
             settings,
             audited,
             has_shadow: policies.iter().any(|policy| policy.mode == Mode::Audit),
-            others_named: false,
+            names_matter: [false; 2],
             names: NameIndex::default(),
             named: Vec::new(),
             bare: CidrIndex::default(),
@@ -123,6 +129,10 @@ impl View {
             }
             if let Some(taking) = view.policies.get_mut(position as usize) {
                 taking.end = id;
+                let named = policy.rules.iter().any(names_other_than_allow);
+                let [live, shadow] = &mut view.names_matter;
+                *live |= named && taking.live;
+                *shadow |= named && taking.shadow;
             }
             match policy.tier {
                 Tier::Admin => view.namespace_rules = (id, id),
@@ -150,7 +160,6 @@ impl View {
         }
         if let Some(names) = &rule.matcher.names {
             self.named.push(id);
-            self.others_named |= rule.action != Action::Allow;
             for pattern in names.patterns.list() {
                 self.names.add(pattern, id);
             }
@@ -175,12 +184,6 @@ impl View {
             }
         } else {
             // Rules with names in their `not` only are asked every time as well.
-            let negated = rule
-                .matcher
-                .not
-                .as_ref()
-                .is_some_and(|not| not.names.is_some());
-            self.others_named |= negated && rule.action != Action::Allow;
             self.generic.push(id);
         }
     }
@@ -237,6 +240,15 @@ impl View {
         self.policies
             .get(policy as usize)
             .is_some_and(|taking| taking.takes_part(lane))
+    }
+
+    /// Whether a name that a flow shows later can matter in this lane.
+    pub(super) fn names_matter(&self, lane: Lane) -> bool {
+        let [live, shadow] = self.names_matter;
+        match lane {
+            Lane::Live => live,
+            Lane::Shadow => shadow,
+        }
     }
 
     pub(super) fn rule_count(&self) -> u32 {
