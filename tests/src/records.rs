@@ -6,9 +6,9 @@ use tokio::task::JoinHandle;
 
 use crate::log::Log;
 
-/// One audit record.
+/// One audit record, and the line that it was.
 #[derive(Clone, Debug)]
-pub struct Record(pub Value);
+pub struct Record(pub Value, pub String);
 
 impl Record {
     fn text(&self, pointer: &str) -> &str {
@@ -126,7 +126,7 @@ impl Records {
             let mut lines = BufReader::new(stdout).lines();
             while let Ok(Some(line)) = lines.next_line().await {
                 match serde_json::from_str::<Value>(&line) {
-                    Ok(value @ Value::Object(_)) => records.log.push(Record(value)),
+                    Ok(value @ Value::Object(_)) => records.log.push(Record(value, line)),
                     _ => records.garbage.push(line),
                 }
             }

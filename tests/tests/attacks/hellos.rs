@@ -179,9 +179,9 @@ rows! {
         let shapes = [vec![0x16, 3, 0xff, 0xff, 0xff, 0xff, 0, 0], b"\x16\x03GET / HTTP/1.1\r\n\r\n".to_vec(), b"\x16\x03\x01\x00\x05hello".to_vec()];
         refused(&shapes, &["bad-hello"]).await;
 
-        // Not even where a rule lets raw bytes through: what begins like TLS is TLS or nothing.
-        let rule = "  - {name: raw, action: Allow, to: {hosts: [ok.test], protocol: TCP}}\n";
-        let mut world = Plan::rules(rule).start().await;
+        // Not even where raw bytes are allowed and TLS is not: what begins like TLS is TLS or nothing.
+        let rules = "  - {name: raw, action: Allow, to: {hosts: [ok.test], protocol: TCP}}\n  - {name: no-tls, action: Deny, to: {hosts: [ok.test], protocol: TLS}}\n";
+        let mut world = Plan::rules(rules).start().await;
         let origin = world.add(Origin::echo(ORIGIN).await, Reached::Silently);
         let target = format!("ok.test:{}", world.origin(origin).port());
         world.may_ask(&["ok.test"]);
