@@ -52,10 +52,10 @@ spec:
 """)
 
 
-def rule_policy(folder, rules, per_policy=100):
+def rule_policy(folder, rules, base, per_policy=100):
     """`rules` rules in policies of a hundred, all of which select the workload; the last one matches."""
     (folder / "loopback.yaml").write_text(OPEN_LOOPBACK)
-    left = rules - 1
+    left = rules - 2
     number = 0
     while left > 0:
         n = min(per_policy, left)
@@ -64,8 +64,12 @@ def rule_policy(folder, rules, per_policy=100):
         write_policy(folder, f"p{number}", lines)
         left -= n
         number += 1
-    write_policy(folder, "origin", ["  - name: origin\n    action: Allow\n"
-                                    "    to: {hosts: [\"*.origin.test\"], protocol: TCP}\n"])
+    # Raw bytes go to the echo and bulk ports; TLS and HTTP are judged as what they are, on their first bytes.
+    write_policy(folder, "origin", [
+        f"  - name: raw\n    action: Allow\n"
+        f"    to: {{hosts: [\"*.origin.test\"], ports: [{base}, {base + 3}], protocol: TCP}}\n",
+        f"  - name: web\n    action: Allow\n"
+        f"    to: {{hosts: [\"*.origin.test\"], ports: [{base + 1}, {base + 2}]}}\n"])
 
 
 def write_policy(folder, name, rules):

@@ -95,7 +95,7 @@ def exitgate(folder, hosts, rules=10):
     if hosts:
         documents.list_policy(policies, hosts, ALLOWED)
     else:
-        documents.rule_policy(policies, rules)
+        documents.rule_policy(policies, rules, BASE)
     return [GATEWAY, "up", policies, "--listen", f"127.0.0.1:{PORT}", "--dns-server", "127.0.0.1:53",
             "--records", folder / "records.jsonl"]
 
