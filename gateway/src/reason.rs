@@ -110,7 +110,7 @@ impl Reason {
             | Self::PolicyChanged
             | Self::ProtocolNotAllowed => 403,
             Self::ProxyAuthRequired => 407,
-            Self::HelloTimeout | Self::Idle | Self::TotalTime | Self::ClientGone => 408,
+            Self::HelloTimeout | Self::TotalTime | Self::ClientGone => 408,
             Self::UriTooLong => 414,
             Self::HeadTooLarge => 431,
             Self::BadResponse
@@ -120,7 +120,7 @@ impl Reason {
             | Self::ResolveFailed
             | Self::UpstreamReset => 502,
             Self::Draining | Self::Limit | Self::NotReady => 503,
-            Self::DialTimeout => 504,
+            Self::DialTimeout | Self::Idle => 504,
         }
     }
 

@@ -9,7 +9,7 @@ mod sink;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use exitgate_policy::decide::{Decision, RuleRef, Shadow};
@@ -60,6 +60,7 @@ pub struct Recorder {
     metrics: Arc<Metrics>,
     run: u64,
     next: AtomicU64,
+    stopping: AtomicBool,
 }
 
 impl Recorder {
@@ -74,6 +75,7 @@ impl Recorder {
             metrics,
             run: rand::random(),
             next: AtomicU64::new(1),
+            stopping: AtomicBool::new(false),
         })
     }
 
@@ -119,6 +121,11 @@ impl Recorder {
     /// Whether a sink that must not lose records is stuck.
     pub fn refuses(&self) -> bool {
         self.sinks.iter().any(Sink::refuses)
+    }
+
+    /// From now on, what ends without a reason of its own was cut by the end of the process.
+    pub fn stopping(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
     }
 
     /// Records lost by all sinks.
@@ -350,6 +357,12 @@ impl PartialEq for DecisionId {
 
 impl Drop for Record {
     fn drop(&mut self) {
+        let fields = &mut *self.fields;
+        let unfinished = fields.verdict == VerdictLabel::Error && fields.closed_by.is_none();
+        if unfinished && self.recorder.stopping.load(Ordering::Relaxed) {
+            fields.reason = Reason::Draining;
+            fields.closed_by = Some(ClosedBy::Gateway);
+        }
         if !self.fields.muted {
             self.recorder.write(&self.fields);
         }

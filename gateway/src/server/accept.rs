@@ -19,6 +19,8 @@ use crate::tls;
 
 /// Pause after an accept that failed: descriptors come back when connections end.
 const PAUSE: Duration = Duration::from_millis(50);
+/// What tunnels get for their last record once the drain time is over.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 const TOLD_LIMIT: Duration = Duration::from_secs(1);
 
 /// Accepts until the gateway drains, then waits for its connections.
@@ -43,9 +45,22 @@ pub(super) async fn run(shared: Arc<Shared>, listener: TcpListener, tls: Option<
         }
     }
     drop(listener);
-    while let Some(done) = connections.join_next().await {
-        note(&shared, done);
+    let mut killed = std::pin::pin!(shared.killed());
+    while !connections.is_empty() {
+        tokio::select! {
+            Some(done) = connections.join_next() => note(&shared, done),
+            () = &mut killed => break,
+        }
     }
+    // Tunnels have heard it too and end with their own words; whatever else is open is dropped, which writes its
+    // record as well.
+    let last = async {
+        while let Some(done) = connections.join_next().await {
+            note(&shared, done);
+        }
+    };
+    drop(tokio::time::timeout(LAST_WORDS, last).await);
+    connections.shutdown().await;
 }
 
 fn note(shared: &Shared, done: Result<(), tokio::task::JoinError>) {

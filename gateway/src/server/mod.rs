@@ -286,6 +286,7 @@ impl Gateway {
                 connections = self.shared.total.taken(),
                 "drain time is over; open connections are cut"
             );
+            self.shared.recorder.stopping();
             self.shared.stage.send_replace(Stage::Killed);
             drop(tokio::time::timeout(LAST_WORDS, finished).await);
         }

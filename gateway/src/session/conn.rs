@@ -85,3 +85,39 @@ pub(super) async fn fill(
         Err(_) => Err(ReadEnd::Late),
     }
 }
+
+/// Says when a growing head is worth parsing again: at a line end, or once it has doubled. Without this a peer
+/// that sends single bytes would have every head parsed as often as it has bytes.
+#[derive(Default)]
+pub(super) struct Pace {
+    seen: usize,
+    next: usize,
+}
+
+impl Pace {
+    pub(super) fn is_due(&mut self, buf: &[u8]) -> bool {
+        let fresh = buf.get(self.seen..).unwrap_or_default();
+        let due = buf.len() >= self.next || memchr::memchr(b'\n', fresh).is_some();
+        self.seen = buf.len();
+        if due {
+            self.next = buf.len().saturating_mul(2).max(1);
+        }
+        due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_head_sent_byte_by_byte_is_parsed_a_few_times() {
+        let mut pace = Pace::default();
+        let head = vec![b'a'; 60_000];
+        let parses = (1..head.len())
+            .filter(|end| pace.is_due(&head[..*end]))
+            .count();
+        assert!(parses < 20, "{parses}");
+        assert!(pace.is_due(b"GET http://ok.test/ HTTP/1.1\r\n".repeat(2_001).as_slice()));
+    }
+}

@@ -7,6 +7,7 @@ use exitgate_policy::decide::Verdict;
 use exitgate_policy::evidence::{Attr, Entry, Protocol};
 use exitgate_policy::name::{Authority, Host, Name};
 
+use super::conn::Pace;
 use super::exchange::Upstream;
 use super::forward::dial;
 use super::peek::{self, Peeked};
@@ -185,8 +186,14 @@ impl Session {
     async fn shown_host(&mut self, live: &Arc<Live>) -> Result<Option<Name>, Reason> {
         let limits = limits_of(Some(live));
         let deadline = tokio::time::Instant::now() + live.settings.head;
+        let mut pace = Pace::default();
         loop {
-            match parse_request(&self.conn.buf, &limits) {
+            let parsed = if pace.is_due(&self.conn.buf) {
+                parse_request(&self.conn.buf, &limits)
+            } else {
+                Ok(Parse::Partial)
+            };
+            match parsed {
                 Ok(Parse::Complete { head, .. }) => {
                     return Ok(match head.authority().map(|a| a.host.clone()) {
                         Some(Host::Name(name)) => Some(name),

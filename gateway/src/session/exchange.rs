@@ -9,6 +9,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::body::{self, Body, BodyFailure};
+use super::conn::Pace;
 use crate::http1::{
     BodyFraming, Connection, Limits, Parse, Request, RequestKind, Response, Upgrade, UpgradeMode,
     Version, check_switch, parse_response, write_request_head, write_response_head,
@@ -292,8 +293,9 @@ async fn read_head(
     terms: &Terms<'_>,
     received: &mut Received,
 ) -> Result<Response, Failure> {
+    let mut pace = Pace::default();
     loop {
-        if !buf.is_empty() {
+        if !buf.is_empty() && pace.is_due(buf) {
             match parse_response(buf, kind, &terms.limits) {
                 Ok(Parse::Complete { head, consumed }) => {
                     buf.advance(consumed);

@@ -28,7 +28,7 @@ use crate::reason::Reason;
 use crate::record::{Class, Record, VerdictLabel};
 use crate::refuse;
 use crate::server::Shared;
-use conn::{Conn, ReadEnd};
+use conn::{Conn, Pace, ReadEnd};
 use exchange::Upstream;
 pub(crate) use tunnel::Tunnel;
 
@@ -177,8 +177,14 @@ impl Session {
         let limits = limits_of(live);
         let patience = live.map_or(std::time::Duration::from_secs(30), |l| l.settings.head);
         let deadline = Instant::now() + patience;
+        let mut pace = Pace::default();
         loop {
-            match parse_request(&self.conn.buf, &limits) {
+            let parsed = if pace.is_due(&self.conn.buf) {
+                parse_request(&self.conn.buf, &limits)
+            } else {
+                Ok(Parse::Partial)
+            };
+            match parsed {
                 Ok(Parse::Complete { head, consumed }) => {
                     self.conn.buf.advance(consumed);
                     return Ok(head);
