@@ -1,6 +1,6 @@
 //! From written conditions to matchers.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
 use super::{At, Compiler, values};
 use crate::{
@@ -102,7 +102,7 @@ impl Compiler {
             matcher.protocols = match protocol {
                 ToProtocol::Http => crate::matcher::RULE_HTTP,
                 ToProtocol::Tls => crate::matcher::RULE_TLS,
-                ToProtocol::Tcp if place.denies() || place.negated => crate::matcher::RULE_TCP,
+                ToProtocol::Tcp if place.denies() => crate::matcher::RULE_TCP,
                 ToProtocol::Tcp => RULE_ALL_PROTOCOLS,
                 ToProtocol::Udp => {
                     self.error(
@@ -300,11 +300,11 @@ fn is_token(text: &str) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
 }
 
-/// Every range of a rule, those of its sets included.
+/// The ranges of a rule that may open the floor: those written in it. A set can be edited by others and opens nothing.
 pub(super) fn openings(matcher: &Matcher) -> Box<[ipnet::IpNet]> {
-    let Some(cidrs) = &matcher.cidrs else {
-        return Box::default();
-    };
-    let sets = cidrs.sets.iter().flat_map(|set: &Arc<_>| set.nets.iter());
-    cidrs.nets.iter().chain(sets).copied().collect()
+    matcher
+        .cidrs
+        .as_ref()
+        .map(|cidrs| cidrs.nets.clone())
+        .unwrap_or_default()
 }

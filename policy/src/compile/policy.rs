@@ -266,6 +266,14 @@ impl Compiler {
                 },
             )));
         }
+        let lets = !matches!(rule.action, Action::Alert | Action::Deny);
+        if lets
+            && matcher.protocols_implied
+            && matcher.not.as_ref().is_some_and(|not| not.names.is_some())
+        {
+            // A negated name is a name matcher all the same.
+            matcher.protocols = crate::matcher::RULE_HTTP | crate::matcher::RULE_TLS;
+        }
         let mode = tls.map_or(TlsMode::Auto, |tls| tls.mode);
         self.can_match(at, rule, &matcher, mode);
         let expires = rule.expires_at.as_ref().and_then(|text| {
