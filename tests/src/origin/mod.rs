@@ -215,25 +215,21 @@ impl Origin {
 
     /// All connections but the suite's own, after everything in the accept queue has been taken.
     pub async fn visits(&self) -> Vec<Visit> {
-        let stream = within(
-            "a connection of the suite to its origin",
-            TcpStream::connect(self.address),
-        )
-        .await
-        .unwrap();
-        let own = stream.local_addr().unwrap();
+        let before = self.seen.connections.all().len();
+        let connect = TcpStream::connect(self.address);
+        let stream = within("a connection of the suite to its origin", connect).await;
+        let own = stream.unwrap().local_addr().unwrap();
+        // A port may have been the gateway's before: the last connection from it is the suite's.
+        let find = |visits: &[Visit]| {
+            let own = visits.iter().rposition(|visit| visit.peer == own);
+            own.filter(|at| *at >= before)
+        };
+        let what = "the origin to accept the suite's connection";
+        let own = self.seen.connections.wait(what, find).await;
+        // Kept in place, because connections know their index.
         self.seen
             .connections
-            .wait("the origin to accept the suite's connection", |visits| {
-                visits.iter().any(|visit| visit.peer == own).then_some(())
-            })
-            .await;
-        self.seen.connections.update(|visits| {
-            // Kept in place, because connections know their index.
-            for visit in visits.iter_mut().filter(|visit| visit.peer == own) {
-                visit.peer.set_port(0);
-            }
-        });
+            .update(|visits| visits[own].peer.set_port(0));
         self.seen
             .connections
             .all()
