@@ -5,15 +5,20 @@ use std::{hint::black_box, sync::Arc, time::Duration};
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use exitgate_policy::{
-    Action, Attr, ClusterEgressPolicySpec, EgressPolicySpec, Entry, Evidence, Hello, Name, PolicyResource, Protocol, Rule,
-    SetContent, SetResource, Snapshot, TlsVersion, To, Verdict, View, Workload, compile, index::NameSet,
+    Action, Attr, ClusterEgressPolicySpec, EgressPolicySpec, Entry, Evidence, Hello, Name,
+    PolicyResource, Protocol, Rule, SetContent, SetResource, Snapshot, TlsVersion, To, Verdict,
+    View, Workload, compile, index::NameSet,
 };
 
 const NOW: u64 = 1_800_000_000;
 const MILLION: usize = 1_000_000;
 
 fn workload() -> Workload {
-    Workload { namespace: "pay".to_owned(), name: "billing".to_owned(), ..Workload::default() }
+    Workload {
+        namespace: "pay".to_owned(),
+        name: "billing".to_owned(),
+        ..Workload::default()
+    }
 }
 
 fn rule(index: usize, to: To) -> Rule {
@@ -34,15 +39,28 @@ fn rule(index: usize, to: To) -> Rule {
 }
 
 fn spec(rules: Vec<Rule>) -> EgressPolicySpec {
-    EgressPolicySpec { rules, ..EgressPolicySpec::default() }
+    EgressPolicySpec {
+        rules,
+        ..EgressPolicySpec::default()
+    }
 }
 
 /// Half of the rules name a host, half everything below one; a hundred rules a policy.
 fn policies(rules: usize) -> Snapshot {
     let all: Vec<Rule> = (0..rules)
         .map(|index| {
-            let host = if index % 2 == 0 { format!("h{index}.shop.example") } else { format!("*.w{index}.shop.example") };
-            rule(index, To { hosts: vec![host], ..To::default() })
+            let host = if index % 2 == 0 {
+                format!("h{index}.shop.example")
+            } else {
+                format!("*.w{index}.shop.example")
+            };
+            rule(
+                index,
+                To {
+                    hosts: vec![host],
+                    ..To::default()
+                },
+            )
         })
         .collect();
     let policies = all
@@ -54,12 +72,18 @@ fn policies(rules: usize) -> Snapshot {
             spec: spec(chunk.to_vec()),
         })
         .collect();
-    Snapshot { gateway: "default".to_owned(), policies, workloads: vec![workload()], ..Snapshot::default() }
+    Snapshot {
+        gateway: "default".to_owned(),
+        policies,
+        workloads: vec![workload()],
+        ..Snapshot::default()
+    }
 }
 
 fn view(snapshot: &Snapshot) -> Arc<View> {
     let (set, problems) = compile(snapshot);
-    set.unwrap_or_else(|| unreachable!("{problems:?}")).view(&workload())
+    set.unwrap_or_else(|| unreachable!("{problems:?}"))
+        .view(&workload())
 }
 
 /// A TLS flow after its ClientHello: the last question of a tunnel that is passed through.
@@ -80,7 +104,13 @@ fn evidence<'a>(name: &'a Name, hello: &'a Hello) -> Evidence<'a> {
 }
 
 fn hello(name: &Name) -> Hello {
-    Hello { sni: Some(name.clone()), alpn: Vec::new(), version: TlsVersion::Tls13, ech: false, ja4: String::new() }
+    Hello {
+        sni: Some(name.clone()),
+        alpn: Vec::new(),
+        version: TlsVersion::Tls13,
+        ech: false,
+        ja4: String::new(),
+    }
 }
 
 fn name(text: &str) -> Name {
@@ -92,14 +122,26 @@ fn rules(criterion: &mut Criterion) {
     for count in [10_usize, 1_000, 100_000] {
         let view = view(&policies(count));
         let cases = [
-            ("host", name(&format!("h{}.shop.example", (count / 2) & !1)), Verdict::Allow),
-            ("wildcard", name(&format!("a.b.w{}.shop.example", (count / 2) | 1)), Verdict::Allow),
+            (
+                "host",
+                name(&format!("h{}.shop.example", (count / 2) & !1)),
+                Verdict::Allow,
+            ),
+            (
+                "wildcard",
+                name(&format!("a.b.w{}.shop.example", (count / 2) | 1)),
+                Verdict::Allow,
+            ),
             ("refused", name("unlisted.other.example"), Verdict::Deny),
         ];
         for (what, name, verdict) in cases {
             let hello = hello(&name);
             let evidence = evidence(&name, &hello);
-            assert_eq!(view.decide(&evidence, NOW).verdict, verdict, "{what} of {count}");
+            assert_eq!(
+                view.decide(&evidence, NOW).verdict,
+                verdict,
+                "{what} of {count}"
+            );
             group.bench_function(BenchmarkId::new(what, count), |bencher| {
                 bencher.iter(|| view.decide(black_box(&evidence), NOW));
             });
@@ -121,7 +163,10 @@ fn phases(criterion: &mut Criterion) {
         response: Attr::Pending,
         ..last.clone()
     };
-    let first = Evidence { address: Attr::Pending, ..pending.clone() };
+    let first = Evidence {
+        address: Attr::Pending,
+        ..pending.clone()
+    };
     criterion.bench_function("three phases of a tunnel, 1000 rules", |bencher| {
         bencher.iter(|| {
             for evidence in [&first, &pending, &last] {
@@ -136,7 +181,9 @@ fn compiling(criterion: &mut Criterion) {
     group.sample_size(10);
     for count in [1_000_usize, 100_000] {
         let snapshot = policies(count);
-        group.bench_function(BenchmarkId::from_parameter(count), |bencher| bencher.iter(|| view(&snapshot)));
+        group.bench_function(BenchmarkId::from_parameter(count), |bencher| {
+            bencher.iter(|| view(&snapshot))
+        });
     }
     group.finish();
 }
@@ -157,12 +204,20 @@ fn million() -> Vec<u8> {
 fn set_of_a_million(criterion: &mut Criterion) {
     let lines = million();
     let set = NameSet::from_lines(&lines).unwrap_or_else(|error| unreachable!("{error}"));
-    println!("a set of {} names takes {:.1} MiB", set.len(), f64::from(u32::try_from(set.as_bytes().len()).unwrap()) / 1_048_576.0);
+    println!(
+        "a set of {} names takes {:.1} MiB",
+        set.len(),
+        f64::from(u32::try_from(set.as_bytes().len()).unwrap()) / 1_048_576.0
+    );
     let bytes = set.as_bytes().to_vec();
 
     let mut group = criterion.benchmark_group("a million names");
-    group.sample_size(10).measurement_time(Duration::from_secs(10));
-    group.bench_function("build", |bencher| bencher.iter(|| NameSet::from_lines(black_box(&lines)).map(|set| set.len())));
+    group
+        .sample_size(10)
+        .measurement_time(Duration::from_secs(10));
+    group.bench_function("build", |bencher| {
+        bencher.iter(|| NameSet::from_lines(black_box(&lines)).map(|set| set.len()))
+    });
     group.bench_function("load", |bencher| {
         bencher.iter_batched(
             || bytes.clone(),
@@ -172,13 +227,27 @@ fn set_of_a_million(criterion: &mut Criterion) {
     });
     group.finish();
 
-    let listed = name(&format!("track{:x}.ads{}.example", 777_777_usize.wrapping_mul(0x9E37_79B9) % 0xFFFF_FFFB, 777_777 % 5_003));
-    let below = name(&format!("a.b.track{:x}.ads{}.example", 777_770_usize.wrapping_mul(0x9E37_79B9) % 0xFFFF_FFFB, 777_770 % 5_003));
+    let listed = name(&format!(
+        "track{:x}.ads{}.example",
+        777_777_usize.wrapping_mul(0x9E37_79B9) % 0xFFFF_FFFB,
+        777_777 % 5_003
+    ));
+    let below = name(&format!(
+        "a.b.track{:x}.ads{}.example",
+        777_770_usize.wrapping_mul(0x9E37_79B9) % 0xFFFF_FFFB,
+        777_770 % 5_003
+    ));
     let unlisted = name("www.unlisted.example");
     assert!(set.contains(&listed) && set.contains(&below) && !set.contains(&unlisted));
     let mut group = criterion.benchmark_group("look-up in a million names");
-    for (what, name) in [("listed", &listed), ("below a wildcard", &below), ("unlisted", &unlisted)] {
-        group.bench_function(what, |bencher| bencher.iter(|| set.contains(black_box(name))));
+    for (what, name) in [
+        ("listed", &listed),
+        ("below a wildcard", &below),
+        ("unlisted", &unlisted),
+    ] {
+        group.bench_function(what, |bencher| {
+            bencher.iter(|| set.contains(black_box(name)))
+        });
     }
     group.finish();
 
@@ -192,13 +261,22 @@ fn set_of_a_million(criterion: &mut Criterion) {
                 mode: exitgate_policy::Mode::Enforce,
                 replaces: None,
                 subject: exitgate_policy::ClusterSubject::default(),
-                rules: vec![rule(0, To { host_sets: vec!["million".to_owned()], ..To::default() })],
+                rules: vec![rule(
+                    0,
+                    To {
+                        host_sets: vec!["million".to_owned()],
+                        ..To::default()
+                    },
+                )],
             },
         }],
         sets: vec![SetResource {
             namespace: None,
             name: "million".to_owned(),
-            content: SetContent::Artifact { names: Arc::new(set), cidrs: Vec::new() },
+            content: SetContent::Artifact {
+                names: Arc::new(set),
+                cidrs: Vec::new(),
+            },
         }],
         workloads: vec![workload()],
         ..Snapshot::default()

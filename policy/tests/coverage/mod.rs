@@ -32,7 +32,9 @@ impl Coverage {
                     &spec.replaces,
                     &spec.rules,
                 ),
-                PolicyResource::Namespaced { spec, .. } => ("Namespace", spec.mode, &spec.replaces, &spec.rules),
+                PolicyResource::Namespaced { spec, .. } => {
+                    ("Namespace", spec.mode, &spec.replaces, &spec.rules)
+                }
             };
             self.count(format!("policy {tier}"));
             if mode == Mode::Audit {
@@ -89,7 +91,12 @@ impl Coverage {
         }
         for (what, given) in [
             ("from", all.from.is_some()),
-            ("tls", all.tls.as_ref().is_some_and(|tls| *tls != exitgate_policy::TlsConditions::default())),
+            (
+                "tls",
+                all.tls
+                    .as_ref()
+                    .is_some_and(|tls| *tls != exitgate_policy::TlsConditions::default()),
+            ),
             ("http", all.http.is_some()),
             ("response", all.response.is_some()),
         ] {
@@ -139,7 +146,9 @@ impl Coverage {
         for (what, of_a_thousand) in MINIMUMS {
             let found = counts.get(*what).copied().unwrap_or_default();
             if found * 1_000 < worlds * of_a_thousand {
-                missing.push(format!("{what}: {found} in {worlds} worlds, wanted {of_a_thousand} in 1000"));
+                missing.push(format!(
+                    "{what}: {found} in {worlds} worlds, wanted {of_a_thousand} in 1000"
+                ));
             }
         }
         assert!(missing.is_empty(), "too rare:\n{}", missing.join("\n"));

@@ -1,6 +1,9 @@
 //! A naive interpreter of the policy language: it walks the documents for every question, enumerates what may still
 //! happen, and shares nothing with the compiler but the documents, the evidence and the names of the reasons.
-#![allow(dead_code, reason = "not every test that includes this interpreter uses all of it")]
+#![allow(
+    dead_code,
+    reason = "not every test that includes this interpreter uses all of it"
+)]
 #![allow(clippy::unwrap_used, clippy::panic, unreachable_pub, reason = "tests")]
 
 pub mod net;
@@ -27,12 +30,37 @@ pub struct Judgement {
     pub enforced: bool,
 }
 
-pub fn judge(snapshot: &Snapshot, workload: &Workload, evidence: &Evidence<'_>, now: u64) -> Judgement {
-    let live = World { snapshot, workload, evidence, now, audit_acts: false, reveal: false }.outcome();
+pub fn judge(
+    snapshot: &Snapshot,
+    workload: &Workload,
+    evidence: &Evidence<'_>,
+    now: u64,
+) -> Judgement {
+    let live = World {
+        snapshot,
+        workload,
+        evidence,
+        now,
+        audit_acts: false,
+        reveal: false,
+    }
+    .outcome();
     let verdict = live.verdict();
-    let shadow_world = World { snapshot, workload, evidence, now, audit_acts: true, reveal: false };
+    let shadow_world = World {
+        snapshot,
+        workload,
+        evidence,
+        now,
+        audit_acts: true,
+        reveal: false,
+    };
     let shadow = shadow_world.outcome().verdict();
-    let revealed = World { reveal: true, ..shadow_world }.outcome().verdict();
+    let revealed = World {
+        reveal: true,
+        ..shadow_world
+    }
+    .outcome()
+    .verdict();
     let mut kinds = Vec::new();
     if verdict == Verdict::Undecided {
         kinds.push(None);
@@ -69,6 +97,8 @@ pub fn judge(snapshot: &Snapshot, workload: &Workload, evidence: &Evidence<'_>, 
 impl Judgement {
     /// Whether the interpreter can end in this reason.
     pub fn permits(&self, reason: Reason) -> bool {
-        self.leaves.iter().any(|leaf| leaf.reasons.contains(&reason))
+        self.leaves
+            .iter()
+            .any(|leaf| leaf.reasons.contains(&reason))
     }
 }

@@ -17,7 +17,11 @@ impl Range {
             None => (text, None),
         };
         let (v4, bits, width) = number(address.parse().unwrap());
-        Self { v4, bits, length: length.unwrap_or(width) }
+        Self {
+            v4,
+            bits,
+            length: length.unwrap_or(width),
+        }
     }
 
     pub fn contains(self, address: IpAddr) -> bool {
@@ -35,7 +39,11 @@ impl Range {
 }
 
 fn top(bits: u128, width: u32, length: u32) -> u128 {
-    if length == 0 { 0 } else { bits >> (width - length) }
+    if length == 0 {
+        0
+    } else {
+        bits >> (width - length)
+    }
 }
 
 /// An IPv4-mapped address is its IPv4 address.
@@ -69,10 +77,14 @@ fn embedded(v6: Ipv6Addr) -> Vec<Ipv4Addr> {
         // IPv4-compatible; `::` and `::1` are addresses of their own.
         [0, 0, 0, 0, 0, 0, high, low] if high != 0 || low > 1 => vec![v4(high, low)],
         // NAT64, well-known and local-use.
-        [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0x64, 0xff9b, 1, _, _, _, high, low] => vec![v4(high, low)],
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0x64, 0xff9b, 1, _, _, _, high, low] => {
+            vec![v4(high, low)]
+        }
         [0x2002, high, low, ..] => vec![v4(high, low)],
         // Teredo: the server in clear, the client inverted.
-        [0x2001, 0, server_high, server_low, _, _, high, low] => vec![v4(!high, !low), v4(server_high, server_low)],
+        [0x2001, 0, server_high, server_low, _, _, high, low] => {
+            vec![v4(!high, !low), v4(server_high, server_low)]
+        }
         [_, _, _, _, 0 | 0x200, 0x5efe, high, low] => vec![v4(high, low)],
         _ => Vec::new(),
     }
@@ -91,8 +103,14 @@ pub enum Closed {
 }
 
 const METADATA: &[&str] = &[
-    "169.254.169.254", "169.254.170.2", "169.254.170.23", "fd00:ec2::254", "fd00:ec2::23", "100.100.100.200",
-    "192.0.0.192", "168.63.129.16",
+    "169.254.169.254",
+    "169.254.170.2",
+    "169.254.170.23",
+    "fd00:ec2::254",
+    "fd00:ec2::23",
+    "100.100.100.200",
+    "192.0.0.192",
+    "168.63.129.16",
 ];
 const NEVER: &[(&str, Closed)] = &[
     ("0.0.0.0", Closed::Unspecified),
@@ -120,16 +138,34 @@ const OPENABLE: &[(&str, Closed)] = &[
 ];
 
 /// Which floor ranges an address itself lies in: those that never open, and those that may.
-pub fn floor(address: IpAddr, cluster: &[String], standalone: bool) -> (Option<Closed>, Vec<(Range, Closed)>) {
+pub fn floor(
+    address: IpAddr,
+    cluster: &[String],
+    standalone: bool,
+) -> (Option<Closed>, Vec<(Range, Closed)>) {
     let within = |text: &str| Range::parse(text).contains(address);
-    let metadata = METADATA.iter().any(|text| within(text)).then_some(Closed::Metadata);
+    let metadata = METADATA
+        .iter()
+        .any(|text| within(text))
+        .then_some(Closed::Metadata);
     let never = metadata
-        .or_else(|| NEVER.iter().find(|(text, _)| within(text)).map(|(_, why)| *why))
-        .or_else(|| (!standalone && (within("127.0.0.0/8") || within("::1"))).then_some(Closed::Loopback));
+        .or_else(|| {
+            NEVER
+                .iter()
+                .find(|(text, _)| within(text))
+                .map(|(_, why)| *why)
+        })
+        .or_else(|| {
+            (!standalone && (within("127.0.0.0/8") || within("::1"))).then_some(Closed::Loopback)
+        });
     let ranges = OPENABLE
         .iter()
         .map(|(text, why)| (*text, *why))
-        .chain(cluster.iter().map(|text| (text.as_str(), Closed::ClusterInternal)))
+        .chain(
+            cluster
+                .iter()
+                .map(|text| (text.as_str(), Closed::ClusterInternal)),
+        )
         .filter(|(text, _)| within(text))
         .map(|(text, why)| (Range::parse(text), why))
         .collect();

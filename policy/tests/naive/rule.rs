@@ -3,9 +3,9 @@
 use std::net::IpAddr;
 
 use exitgate_policy::{
-    Attr, Conditions, Evidence, HeaderMatch, Headers, Host, Http, IntOrText, LengthRange, Presence, Protocol,
-    RequestHead, Response, ResponseHead, Rule, SetContent, Snapshot, TlsConditions, TlsFloor, TlsMode, TlsVersion, To,
-    ToProtocol, Workload, Action,
+    Action, Attr, Conditions, Evidence, HeaderMatch, Headers, Host, Http, IntOrText, LengthRange,
+    Presence, Protocol, RequestHead, Response, ResponseHead, Rule, SetContent, Snapshot,
+    TlsConditions, TlsFloor, TlsMode, TlsVersion, To, ToProtocol, Workload,
 };
 
 use super::{
@@ -38,39 +38,64 @@ pub struct Scene<'a> {
 
 /// The value of a rule, expiry included.
 pub fn rule(scene: Scene<'_>, rule: &Rule) -> Truth {
-    if rule.expires_at.as_deref().is_some_and(|text| rfc3339(text) <= scene.now) {
+    if rule
+        .expires_at
+        .as_deref()
+        .is_some_and(|text| rfc3339(text) <= scene.now)
+    {
         return Truth::NO;
     }
     match rule.action {
         Action::Allow => on_side(scene, rule, Side::Allow),
         Action::Alert | Action::Deny => on_side(scene, rule, Side::Deny),
-        Action::Next | Action::Pass => {
-            Truth::both_treatments(on_side(scene, rule, Side::Allow), on_side(scene, rule, Side::Deny))
-        }
+        Action::Next | Action::Pass => Truth::both_treatments(
+            on_side(scene, rule, Side::Allow),
+            on_side(scene, rule, Side::Deny),
+        ),
     }
 }
 
 fn on_side(scene: Scene<'_>, rule: &Rule, side: Side) -> Truth {
-    let at = Place { scene, side, negated: false, action: rule.action };
+    let at = Place {
+        scene,
+        side,
+        negated: false,
+        action: rule.action,
+    };
     let written = Conditions {
         to: rule.to.clone(),
         from: rule.from.clone(),
-        tls: rule.tls.as_ref().map(exitgate_policy::RuleTls::conditions).filter(|tls| *tls != TlsConditions::default()),
+        tls: rule
+            .tls
+            .as_ref()
+            .map(exitgate_policy::RuleTls::conditions)
+            .filter(|tls| *tls != TlsConditions::default()),
         http: rule.http.clone(),
         response: rule.response.clone(),
         when: rule.when.clone(),
     };
     let plain = conditions(at, &written, implied_protocol(rule));
-    let not = rule.not.as_deref().map_or(Truth::YES, |inner| !conditions(Place { negated: true, ..at }, inner, None));
+    let not = rule.not.as_deref().map_or(Truth::YES, |inner| {
+        !conditions(
+            Place {
+                negated: true,
+                ..at
+            },
+            inner,
+            None,
+        )
+    });
     plain.and(not)
 }
 
 /// In an Allow, Pass or Next with a name matcher an absent protocol means HTTP or TLS.
 fn implied_protocol(rule: &Rule) -> Option<[Protocol; 2]> {
-    let named = |to: Option<&To>| to.is_some_and(|to| !to.hosts.is_empty() || !to.host_sets.is_empty());
+    let named =
+        |to: Option<&To>| to.is_some_and(|to| !to.hosts.is_empty() || !to.host_sets.is_empty());
     let lets = matches!(rule.action, Action::Allow | Action::Pass | Action::Next);
     let given = rule.to.as_ref().is_some_and(|to| to.protocol.is_some());
-    let has_name = named(rule.to.as_ref()) || named(rule.not.as_ref().and_then(|not| not.to.as_ref()));
+    let has_name =
+        named(rule.to.as_ref()) || named(rule.not.as_ref().and_then(|not| not.to.as_ref()));
     (lets && has_name && !given).then_some([Protocol::Http, Protocol::Tls])
 }
 
@@ -96,7 +121,11 @@ impl Place<'_> {
 
     /// What several things that must (strict) or may (otherwise) match come to.
     fn several(self, values: impl IntoIterator<Item = Truth>) -> Truth {
-        if self.strict() { Truth::all(values) } else { Truth::any(values) }
+        if self.strict() {
+            Truth::all(values)
+        } else {
+            Truth::any(values)
+        }
     }
 }
 
@@ -107,7 +136,9 @@ fn conditions(at: Place<'_>, all: &Conditions, implied: Option<[Protocol; 2]>) -
         values.push(to_matches(at, to));
     }
     if let Some(implied) = implied.filter(|_| at.scene.opening.is_none()) {
-        values.push(attribute(&evidence.protocol, |protocol| Truth::of(implied.contains(protocol))));
+        values.push(attribute(&evidence.protocol, |protocol| {
+            Truth::of(implied.contains(protocol))
+        }));
     }
     if let Some(from) = &all.from {
         values.push(from_matches(at, from));
@@ -118,16 +149,24 @@ fn conditions(at: Place<'_>, all: &Conditions, implied: Option<[Protocol; 2]>) -
     let content = |value: Truth| {
         if matches!(at.action, Action::Deny | Action::Alert) {
             // Content that may not be looked at makes the condition false, also where it is negated.
-            if at.negated { value.or(at.scene.sealed) } else { value.and(!at.scene.sealed) }
+            if at.negated {
+                value.or(at.scene.sealed)
+            } else {
+                value.and(!at.scene.sealed)
+            }
         } else {
             value
         }
     };
     if let Some(http) = &all.http {
-        values.push(content(attribute(&request(at.scene), |head| http_matches(at, http, head))));
+        values.push(content(attribute(&request(at.scene), |head| {
+            http_matches(at, http, head)
+        })));
     }
     if let Some(response) = &all.response {
-        values.push(content(attribute(&self::response(at.scene), |head| response_matches(at, response, head))));
+        values.push(content(attribute(&self::response(at.scene), |head| {
+            response_matches(at, response, head)
+        })));
     }
     assert!(all.when.is_none(), "the generator writes no CEL");
     Truth::all(values)
@@ -143,11 +182,19 @@ fn attribute<T>(attribute: &Attr<T>, known: impl FnOnce(&T) -> Truth) -> Truth {
 }
 
 fn request<'a>(scene: Scene<'a>) -> Attr<RequestHead<'a>> {
-    if sealed_tls(scene.evidence) { Attr::Hidden } else { scene.evidence.request }
+    if sealed_tls(scene.evidence) {
+        Attr::Hidden
+    } else {
+        scene.evidence.request
+    }
 }
 
 fn response<'a>(scene: Scene<'a>) -> Attr<ResponseHead<'a>> {
-    if sealed_tls(scene.evidence) { Attr::Hidden } else { scene.evidence.response }
+    if sealed_tls(scene.evidence) {
+        Attr::Hidden
+    } else {
+        scene.evidence.response
+    }
 }
 
 /// TLS that is not opened: inspection can only be Off.
@@ -245,9 +292,14 @@ pub fn visible_names(evidence: &Evidence<'_>) -> (Vec<String>, Truth) {
 }
 
 fn in_patterns(at: Place<'_>, to: &To, name: &str) -> Truth {
-    let own = to.hosts.iter().map(|pattern| Truth::of(host_matches(pattern, name)));
+    let own = to
+        .hosts
+        .iter()
+        .map(|pattern| Truth::of(host_matches(pattern, name)));
     let sets = to.host_sets.iter().map(|set| match content(at.scene, set) {
-        Some(SetContent::Inline { hosts, .. }) => Truth::of(hosts.iter().any(|pattern| host_matches(pattern, name))),
+        Some(SetContent::Inline { hosts, .. }) => {
+            Truth::of(hosts.iter().any(|pattern| host_matches(pattern, name)))
+        }
         Some(SetContent::Artifact { .. }) => unreachable!("the generator writes inline sets"),
         Some(SetContent::Unavailable) | None => Truth::SET,
     });
@@ -275,8 +327,13 @@ fn ranges_match(at: Place<'_>, to: &To, named: bool) -> Truth {
             Attr::Known(_) => Truth::NO,
             Attr::Pending | Attr::Hidden => Truth::PENDING,
         };
-        let literal = Truth::of(evidence.literal.map(itself) == Some(itself(address))).and(nameless);
-        let reach = if at.action == Action::Allow && !named && !at.negated { literal } else { Truth::YES };
+        let literal =
+            Truth::of(evidence.literal.map(itself) == Some(itself(address))).and(nameless);
+        let reach = if at.action == Action::Allow && !named && !at.negated {
+            literal
+        } else {
+            Truth::YES
+        };
         return in_ranges(at, to, address).and(reach);
     }
     let resolved = attribute(&evidence.address, |address| in_ranges(at, to, *address));
@@ -284,7 +341,9 @@ fn ranges_match(at: Place<'_>, to: &To, named: bool) -> Truth {
         if named {
             return resolved;
         }
-        let Some(literal) = evidence.literal else { return Truth::NO };
+        let Some(literal) = evidence.literal else {
+            return Truth::NO;
+        };
         let nameless = match evidence.name {
             Attr::Absent => Truth::YES,
             Attr::Known(_) => Truth::NO,
@@ -296,20 +355,33 @@ fn ranges_match(at: Place<'_>, to: &To, named: bool) -> Truth {
     if at.side == Side::Allow && named && !at.negated {
         return resolved;
     }
-    at.several(evidence.literal.map(|literal| in_ranges(at, to, literal)).into_iter().chain(
-        (evidence.literal.is_none() || evidence.address != Attr::Absent).then_some(resolved),
-    ))
+    at.several(
+        evidence
+            .literal
+            .map(|literal| in_ranges(at, to, literal))
+            .into_iter()
+            .chain(
+                (evidence.literal.is_none() || evidence.address != Attr::Absent)
+                    .then_some(resolved),
+            ),
+    )
 }
 
 fn in_ranges(at: Place<'_>, to: &To, address: IpAddr) -> Truth {
-    let readings = if at.strict() { vec![itself(address)] } else { readings_of(address) };
+    let readings = if at.strict() {
+        vec![itself(address)]
+    } else {
+        readings_of(address)
+    };
     let holds = |text: &String| {
         let range = Range::parse(text);
         readings.iter().any(|reading| range.contains(*reading))
     };
     let own = Truth::of(to.cidrs.iter().any(holds));
     let sets = to.cidr_sets.iter().map(|set| match content(at.scene, set) {
-        Some(SetContent::Inline { cidrs, .. } | SetContent::Artifact { cidrs, .. }) => Truth::of(cidrs.iter().any(holds)),
+        Some(SetContent::Inline { cidrs, .. } | SetContent::Artifact { cidrs, .. }) => {
+            Truth::of(cidrs.iter().any(holds))
+        }
         Some(SetContent::Unavailable) | None => Truth::SET,
     });
     Truth::any(std::iter::once(own).chain(sets))
@@ -322,20 +394,34 @@ fn from_matches(at: Place<'_>, from: &exitgate_policy::From) -> Truth {
     let mut holds = from.namespaces.is_empty() || from.namespaces.contains(&workload.namespace);
     holds &= selects(&from.namespace_selector, &workload.namespace_labels);
     holds &= selects(&from.pod_selector, &workload.labels);
-    holds &= from.service_accounts.is_empty() || from.service_accounts.iter().any(|account| is_account(account, workload));
+    holds &= from.service_accounts.is_empty()
+        || from
+            .service_accounts
+            .iter()
+            .any(|account| is_account(account, workload));
     let source = if from.cidrs.is_empty() {
         Truth::YES
     } else {
         Truth::of(at.scene.evidence.source.is_some_and(|source| {
-            let readings = if at.strict() { vec![itself(source)] } else { readings_of(source) };
-            from.cidrs.iter().any(|text| readings.iter().any(|reading| Range::parse(text).contains(*reading)))
+            let readings = if at.strict() {
+                vec![itself(source)]
+            } else {
+                readings_of(source)
+            };
+            from.cidrs.iter().any(|text| {
+                readings
+                    .iter()
+                    .any(|reading| Range::parse(text).contains(*reading))
+            })
         }))
     };
     Truth::of(holds).and(source)
 }
 
 pub fn is_account(wanted: &str, workload: &Workload) -> bool {
-    let Some(account) = &workload.service_account else { return false };
+    let Some(account) = &workload.service_account else {
+        return false;
+    };
     match wanted.split_once('/') {
         Some((namespace, name)) => namespace == workload.namespace && name == account,
         None => wanted == account,
@@ -346,8 +432,14 @@ pub fn selects(
     selector: &exitgate_policy::LabelSelector,
     labels: &std::collections::BTreeMap<String, String>,
 ) -> bool {
-    assert!(selector.match_expressions.is_empty(), "the generator writes matchLabels");
-    selector.match_labels.iter().all(|(key, value)| labels.get(key) == Some(value))
+    assert!(
+        selector.match_expressions.is_empty(),
+        "the generator writes matchLabels"
+    );
+    selector
+        .match_labels
+        .iter()
+        .all(|(key, value)| labels.get(key) == Some(value))
 }
 
 // ---- tls, http, response
@@ -359,7 +451,12 @@ fn tls_matches(at: Place<'_>, tls: &TlsConditions) -> Truth {
             holds &= hello.sni.is_some() == (sni == Presence::Present);
         }
         if !tls.alpn.is_empty() {
-            holds &= tls.alpn.iter().any(|wanted| hello.alpn.iter().any(|offered| **offered == *wanted.as_bytes()));
+            holds &= tls.alpn.iter().any(|wanted| {
+                hello
+                    .alpn
+                    .iter()
+                    .any(|offered| **offered == *wanted.as_bytes())
+            });
         }
         if let Some(floor) = tls.min_version {
             let least = match floor {
@@ -371,7 +468,10 @@ fn tls_matches(at: Place<'_>, tls: &TlsConditions) -> Truth {
             holds &= hello.version >= least;
         }
         if !tls.ja4.is_empty() {
-            holds &= tls.ja4.iter().any(|wanted| glob(wanted.as_bytes(), hello.ja4.as_bytes()));
+            holds &= tls
+                .ja4
+                .iter()
+                .any(|wanted| glob(wanted.as_bytes(), hello.ja4.as_bytes()));
         }
         Truth::of(holds)
     })
@@ -380,11 +480,17 @@ fn tls_matches(at: Place<'_>, tls: &TlsConditions) -> Truth {
 fn http_matches(at: Place<'_>, http: &Http, head: &RequestHead<'_>) -> Truth {
     let mut values = Vec::new();
     if !http.methods.is_empty() {
-        values.push(Truth::of(http.methods.iter().any(|method| method == head.method)));
+        values.push(Truth::of(
+            http.methods.iter().any(|method| method == head.method),
+        ));
     }
     if !http.paths.is_empty() {
         values.push(at.several(readings(head.path.raw()).iter().map(|reading| {
-            Truth::of(http.paths.iter().any(|pattern| path_matches(pattern, reading)))
+            Truth::of(
+                http.paths
+                    .iter()
+                    .any(|pattern| path_matches(pattern, reading)),
+            )
         })));
     }
     values.extend(headers_match(at, &http.headers, head.headers));
@@ -393,11 +499,16 @@ fn http_matches(at: Place<'_>, http: &Http, head: &RequestHead<'_>) -> Truth {
     }
     if !http.user_agents.is_empty() {
         values.push(values_match(at, "user-agent", head.headers, |value| {
-            http.user_agents.iter().any(|wanted| glob(wanted.as_bytes(), value))
+            http.user_agents
+                .iter()
+                .any(|wanted| glob(wanted.as_bytes(), value))
         }));
     }
     if let Some(range) = http.content_length {
-        values.push(Truth::of(head.content_length.is_some_and(|length| in_length(range, length))));
+        values.push(Truth::of(
+            head.content_length
+                .is_some_and(|length| in_length(range, length)),
+        ));
     }
     Truth::all(values)
 }
@@ -405,7 +516,12 @@ fn http_matches(at: Place<'_>, http: &Http, head: &RequestHead<'_>) -> Truth {
 fn response_matches(at: Place<'_>, response: &Response, head: &ResponseHead<'_>) -> Truth {
     let mut values = Vec::new();
     if !response.status.is_empty() {
-        values.push(Truth::of(response.status.iter().any(|wanted| has_status(wanted, head.status))));
+        values.push(Truth::of(
+            response
+                .status
+                .iter()
+                .any(|wanted| has_status(wanted, head.status)),
+        ));
     }
     values.extend(headers_match(at, &response.headers, head.headers));
     // Where no content can follow, a condition on it holds in an Allow and does not in a Deny.
@@ -421,7 +537,10 @@ fn response_matches(at: Place<'_>, response: &Response, head: &ResponseHead<'_>)
         values.push(if head.bodiless {
             no_content
         } else {
-            Truth::of(head.content_length.is_some_and(|length| in_length(range, length)))
+            Truth::of(
+                head.content_length
+                    .is_some_and(|length| in_length(range, length)),
+            )
         });
     }
     Truth::all(values)
@@ -432,7 +551,9 @@ fn has_status(wanted: &IntOrText, status: u16) -> bool {
         IntOrText::Int(code) => *code == i64::from(status),
         IntOrText::Text(text) => match (text.strip_suffix("xx"), text.split_once('-')) {
             (Some(class), _) => class.parse() == Ok(status / 100),
-            (None, Some((low, high))) => (low.parse().unwrap()..=high.parse().unwrap()).contains(&status),
+            (None, Some((low, high))) => {
+                (low.parse().unwrap()..=high.parse().unwrap()).contains(&status)
+            }
             (None, None) => text.parse() == Ok(status),
         },
     }
@@ -455,17 +576,34 @@ fn headers_match(
             }
             presence.and(values_match(at, &name, headers, |value| {
                 (want.exact.is_empty() || want.exact.iter().any(|text| text.as_bytes() == value))
-                    && (want.prefix.is_empty() || want.prefix.iter().any(|text| value.starts_with(text.as_bytes())))
-                    && (want.glob.is_empty() || want.glob.iter().any(|text| glob(text.as_bytes(), value)))
+                    && (want.prefix.is_empty()
+                        || want
+                            .prefix
+                            .iter()
+                            .any(|text| value.starts_with(text.as_bytes())))
+                    && (want.glob.is_empty()
+                        || want.glob.iter().any(|text| glob(text.as_bytes(), value)))
             }))
         })
         .collect()
 }
 
-fn values_match(at: Place<'_>, name: &str, headers: Headers<'_>, one: impl Fn(&[u8]) -> bool) -> Truth {
-    let values: Vec<Truth> =
-        headers.iter().filter(|(key, _)| *key == name).map(|(_, value)| Truth::of(one(value))).collect();
-    if values.is_empty() { Truth::NO } else { at.several(values) }
+fn values_match(
+    at: Place<'_>,
+    name: &str,
+    headers: Headers<'_>,
+    one: impl Fn(&[u8]) -> bool,
+) -> Truth {
+    let values: Vec<Truth> = headers
+        .iter()
+        .filter(|(key, _)| *key == name)
+        .map(|(_, value)| Truth::of(one(value)))
+        .collect();
+    if values.is_empty() {
+        Truth::NO
+    } else {
+        at.several(values)
+    }
 }
 
 fn media_types_match(at: Place<'_>, wanted: &[String], headers: Headers<'_>) -> Truth {
@@ -473,7 +611,9 @@ fn media_types_match(at: Place<'_>, wanted: &[String], headers: Headers<'_>) -> 
         let text = String::from_utf8_lossy(value).to_ascii_lowercase();
         let media = text.split(';').next().unwrap_or_default().trim().to_owned();
         wanted.iter().any(|want| match want.strip_suffix("/*") {
-            Some(family) => media.split_once('/').is_some_and(|(have, _)| have == family),
+            Some(family) => media
+                .split_once('/')
+                .is_some_and(|(have, _)| have == family),
             None => *want == media,
         })
     })

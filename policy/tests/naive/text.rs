@@ -99,11 +99,19 @@ pub fn path_matches(pattern: &str, path: &[u8]) -> bool {
     if let Some(base) = pattern.strip_suffix("/**") {
         let wanted: Vec<&[u8]> = base.as_bytes().split(|byte| *byte == b'/').collect();
         let segments: Vec<&[u8]> = path.split(|byte| *byte == b'/').collect();
-        return segments.len() >= wanted.len() && wanted.iter().zip(&segments).all(|(want, have)| glob(want, have));
+        return segments.len() >= wanted.len()
+            && wanted
+                .iter()
+                .zip(&segments)
+                .all(|(want, have)| glob(want, have));
     }
     let wanted: Vec<&[u8]> = pattern.as_bytes().split(|byte| *byte == b'/').collect();
     let segments: Vec<&[u8]> = path.split(|byte| *byte == b'/').collect();
-    segments.len() == wanted.len() && wanted.iter().zip(&segments).all(|(want, have)| glob(want, have))
+    segments.len() == wanted.len()
+        && wanted
+            .iter()
+            .zip(&segments)
+            .all(|(want, have)| glob(want, have))
 }
 
 /// `2027-01-31T00:00:00Z` as seconds since 1970.
@@ -111,9 +119,30 @@ pub fn rfc3339(text: &str) -> u64 {
     let number = |range: std::ops::Range<usize>| text[range].parse::<i64>().unwrap();
     let (year, month, day) = (number(0..4), number(5..7), number(8..10));
     let leap = |year: i64| year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-    let mut days: i64 = (1970..year).map(|year| if leap(year) { 366 } else { 365 }).sum();
-    let lengths = [31, if leap(year) { 29 } else { 28 }, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
-    days += lengths.iter().take(usize::try_from(month - 1).unwrap()).sum::<i64>() + day - 1;
+    let mut days: i64 = (1970..year)
+        .map(|year| if leap(year) { 366 } else { 365 })
+        .sum();
+    let lengths = [
+        31,
+        if leap(year) { 29 } else { 28 },
+        31,
+        30,
+        31,
+        30,
+        31,
+        31,
+        30,
+        31,
+        30,
+        31,
+    ];
+    days += lengths
+        .iter()
+        .take(usize::try_from(month - 1).unwrap())
+        .sum::<i64>()
+        + day
+        - 1;
     assert!(text.ends_with('Z'), "the generator writes UTC");
-    u64::try_from(days * 86_400 + number(11..13) * 3_600 + number(14..16) * 60 + number(17..19)).unwrap()
+    u64::try_from(days * 86_400 + number(11..13) * 3_600 + number(14..16) * 60 + number(17..19))
+        .unwrap()
 }

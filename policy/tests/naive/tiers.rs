@@ -3,8 +3,9 @@
 use std::{collections::BTreeSet, net::IpAddr};
 
 use exitgate_policy::{
-    Action, Attr, ClusterEgressPolicySpec, DefaultAction, EgressPolicySpec, Evidence, Host, Mode, PolicyResource,
-    PolicyTier, Presence, Protocol, Reason, Rule, SetContent, Snapshot, TlsMode, ToProtocol, Verdict, Workload,
+    Action, Attr, ClusterEgressPolicySpec, DefaultAction, EgressPolicySpec, Evidence, Host, Mode,
+    PolicyResource, PolicyTier, Presence, Protocol, Reason, Rule, SetContent, Snapshot, TlsMode,
+    ToProtocol, Verdict, Workload,
 };
 
 use super::{
@@ -36,15 +37,28 @@ pub struct Outcome {
 
 impl Outcome {
     fn of(leaf: Leaf) -> Self {
-        Self { leaves: BTreeSet::from([leaf]), ..Self::default() }
+        Self {
+            leaves: BTreeSet::from([leaf]),
+            ..Self::default()
+        }
     }
 
     fn deny(reasons: &[Reason], rule: Option<(String, String)>) -> Self {
-        Self::of(Leaf { allow: false, reasons: reasons.to_vec(), rule, never: false })
+        Self::of(Leaf {
+            allow: false,
+            reasons: reasons.to_vec(),
+            rule,
+            never: false,
+        })
     }
 
     fn allow(rule: Option<(String, String)>) -> Self {
-        Self::of(Leaf { allow: true, reasons: vec![Reason::Allowed], rule, never: false })
+        Self::of(Leaf {
+            allow: true,
+            reasons: vec![Reason::Allowed],
+            rule,
+            never: false,
+        })
     }
 
     pub fn verdict(&self) -> Verdict {
@@ -67,7 +81,9 @@ impl Outcome {
 
     /// Both are tried, and one denial denies.
     fn both(self, other: Self) -> Self {
-        let may_allow = [&self, &other].iter().all(|one| one.leaves.iter().any(|leaf| leaf.allow));
+        let may_allow = [&self, &other]
+            .iter()
+            .all(|one| one.leaves.iter().any(|leaf| leaf.allow));
         let mut joined = self.either(other);
         joined.leaves.retain(|leaf| !leaf.allow || may_allow);
         // A denial may name what was tried as its reason.
@@ -76,7 +92,8 @@ impl Outcome {
             .into_iter()
             .map(|mut leaf| {
                 if !leaf.allow {
-                    leaf.reasons.extend([Reason::Uninspectable, Reason::SetUnavailable]);
+                    leaf.reasons
+                        .extend([Reason::Uninspectable, Reason::SetUnavailable]);
                 }
                 leaf
             })
@@ -123,9 +140,17 @@ impl<'a> World<'a> {
             match address {
                 Some(address) => {
                     let (closed, reasons, never) = self.closed(address);
-                    let leaf = Leaf { allow: false, reasons, rule: None, never };
+                    let leaf = Leaf {
+                        allow: false,
+                        reasons,
+                        rule: None,
+                        never,
+                    };
                     if !closed.may_fail() {
-                        return Outcome { possible_alerts: tiers.possible_alerts, ..Outcome::of(leaf) };
+                        return Outcome {
+                            possible_alerts: tiers.possible_alerts,
+                            ..Outcome::of(leaf)
+                        };
                     }
                     if closed != Truth::NO {
                         result.leaves.insert(leaf);
@@ -153,10 +178,13 @@ impl<'a> World<'a> {
 
     fn cluster(self, tier: PolicyTier) -> Vec<(&'a str, &'a ClusterEgressPolicySpec)> {
         let all = || {
-            self.snapshot.policies.iter().filter_map(|policy| match policy {
-                PolicyResource::Cluster { name, spec } => Some((name.as_str(), spec)),
-                PolicyResource::Namespaced { .. } => None,
-            })
+            self.snapshot
+                .policies
+                .iter()
+                .filter_map(|policy| match policy {
+                    PolicyResource::Cluster { name, spec } => Some((name.as_str(), spec)),
+                    PolicyResource::Namespaced { .. } => None,
+                })
         };
         let selected = |spec: &ClusterEgressPolicySpec| {
             let subject = &spec.subject;
@@ -164,13 +192,18 @@ impl<'a> World<'a> {
                 && selects(&subject.namespace_selector, &self.workload.namespace_labels)
                 && selects(&subject.pod_selector, &self.workload.labels)
                 && (subject.service_accounts.is_empty()
-                    || subject.service_accounts.iter().any(|wanted| is_account(wanted, self.workload)))
+                    || subject
+                        .service_accounts
+                        .iter()
+                        .any(|wanted| is_account(wanted, self.workload)))
         };
         // Only an Audit policy that selects the workload takes another one's place for it.
         let replaced = |name: &str| {
             self.audit_acts
                 && all().any(|(_, other)| {
-                    other.mode == Mode::Audit && other.replaces.as_deref() == Some(name) && selected(other)
+                    other.mode == Mode::Audit
+                        && other.replaces.as_deref() == Some(name)
+                        && selected(other)
                 })
         };
         let mut chosen: Vec<_> = all()
@@ -183,12 +216,17 @@ impl<'a> World<'a> {
 
     fn namespaced(self) -> Vec<(&'a str, &'a EgressPolicySpec)> {
         let all = || {
-            self.snapshot.policies.iter().filter_map(|policy| match policy {
-                PolicyResource::Namespaced { namespace, name, spec } if *namespace == self.workload.namespace => {
-                    Some((name.as_str(), spec))
-                }
-                PolicyResource::Namespaced { .. } | PolicyResource::Cluster { .. } => None,
-            })
+            self.snapshot
+                .policies
+                .iter()
+                .filter_map(|policy| match policy {
+                    PolicyResource::Namespaced {
+                        namespace,
+                        name,
+                        spec,
+                    } if *namespace == self.workload.namespace => Some((name.as_str(), spec)),
+                    PolicyResource::Namespaced { .. } | PolicyResource::Cluster { .. } => None,
+                })
         };
         let selected = |spec: &EgressPolicySpec| {
             selects(&spec.subject.pod_selector, &self.workload.labels)
@@ -202,7 +240,9 @@ impl<'a> World<'a> {
         let replaced = |name: &str| {
             self.audit_acts
                 && all().any(|(_, other)| {
-                    other.mode == Mode::Audit && other.replaces.as_deref() == Some(name) && selected(other)
+                    other.mode == Mode::Audit
+                        && other.replaces.as_deref() == Some(name)
+                        && selected(other)
                 })
         };
         all()
@@ -217,7 +257,11 @@ impl<'a> World<'a> {
         for (policy, spec) in self.cluster(tier) {
             let end = rules.len() + spec.rules.len();
             for rule in &spec.rules {
-                rules.push(Placed { policy, namespace: None, rule });
+                rules.push(Placed {
+                    policy,
+                    namespace: None,
+                    rule,
+                });
                 next.push(end);
             }
         }
@@ -264,7 +308,12 @@ impl<'a> World<'a> {
     /// The fleet's exempt list acts as an Admin Passthrough before every policy.
     fn exempt(self) -> Truth {
         let covers = |name: &str| {
-            self.snapshot.settings.tls.exempt.iter().any(|pattern| host_matches(pattern, name))
+            self.snapshot
+                .settings
+                .tls
+                .exempt
+                .iter()
+                .any(|pattern| host_matches(pattern, name))
         };
         if self.snapshot.settings.tls.exempt.is_empty() {
             return Truth::NO;
@@ -282,18 +331,34 @@ impl<'a> World<'a> {
     fn allow_value(self, placed: Placed<'a>, sealed_above: Truth) -> (Truth, Truth) {
         let matched = self.value(placed, Truth::NO);
         let opens = mode(placed.rule) == TlsMode::Inspect;
-        let possible = if opens { (!self.is_tls()).or(sealed_above) } else { Truth::YES };
-        let possible = if self.evidence.inspected { Truth::YES } else { possible };
+        let possible = if opens {
+            (!self.is_tls()).or(sealed_above)
+        } else {
+            Truth::YES
+        };
+        let possible = if self.evidence.inspected {
+            Truth::YES
+        } else {
+            possible
+        };
         (matched, possible)
     }
 
     /// What an Allow that matches leads to: the flow's names have to agree.
     fn let_through(self, placed: Option<Placed<'a>>) -> Outcome {
         let tcp = placed.is_some_and(|placed| {
-            placed.rule.to.as_ref().is_some_and(|to| to.protocol == Some(ToProtocol::Tcp))
+            placed
+                .rule
+                .to
+                .as_ref()
+                .is_some_and(|to| to.protocol == Some(ToProtocol::Tcp))
         });
         let no_sni = placed.is_some_and(|placed| {
-            placed.rule.tls.as_ref().is_some_and(|tls| tls.sni == Some(Presence::Absent))
+            placed
+                .rule
+                .tls
+                .as_ref()
+                .is_some_and(|tls| tls.sni == Some(Presence::Absent))
         });
         let key = placed.map(Placed::key);
         let mut outcome = Outcome::default();
@@ -308,7 +373,11 @@ impl<'a> World<'a> {
                 fits = fits.and(truth);
             }
         }
-        if fits.may_hold() { outcome.either(Outcome::allow(key)) } else { outcome }
+        if fits.may_hold() {
+            outcome.either(Outcome::allow(key))
+        } else {
+            outcome
+        }
     }
 
     /// The built-in condition that all names and ports which a flow shows are the same.
@@ -328,11 +397,16 @@ impl<'a> World<'a> {
         };
         let host_address = match authority.map(|authority| &authority.host) {
             Some(Host::Addr(address)) => {
-                names.is_empty() && evidence.literal.is_none_or(|literal| itself(literal) == itself(*address))
+                names.is_empty()
+                    && evidence
+                        .literal
+                        .is_none_or(|literal| itself(literal) == itself(*address))
             }
             Some(Host::Name(_)) | None => true,
         };
-        let ports = authority.and_then(|authority| authority.port).is_none_or(|port| port == evidence.port);
+        let ports = authority
+            .and_then(|authority| authority.port)
+            .is_none_or(|port| port == evidence.port);
         let pending = |now: bool| {
             if !now {
                 return Truth::NO;
@@ -349,7 +423,10 @@ impl<'a> World<'a> {
             _ => Truth::NO,
         };
         vec![
-            (pending(same && host_address).or(opaque), Reason::NameMismatch),
+            (
+                pending(same && host_address).or(opaque),
+                Reason::NameMismatch,
+            ),
             (pending(ports).or(opaque), Reason::PortMismatch),
             ((!shows_none).or(opaque), Reason::SniMissing),
         ]
@@ -428,7 +505,11 @@ impl<'a> World<'a> {
     }
 
     fn when_allow(self, value: Truth, placed: Placed<'a>, otherwise: Outcome) -> Outcome {
-        let otherwise = if value.may_stay_hidden() { lenient(otherwise) } else { otherwise };
+        let otherwise = if value.may_stay_hidden() {
+            lenient(otherwise)
+        } else {
+            otherwise
+        };
         if value == Truth::YES {
             self.let_through(Some(placed))
         } else if value.may_hold() {
@@ -467,7 +548,11 @@ impl<'a> World<'a> {
         let mut alerts = Vec::new();
         let mut possible_alerts = Vec::new();
         for (policy, spec) in policies {
-            let place = |rule: &'a Rule| Placed { policy, namespace: Some(self.workload.namespace.as_str()), rule };
+            let place = |rule: &'a Rule| Placed {
+                policy,
+                namespace: Some(self.workload.namespace.as_str()),
+                rule,
+            };
             let own = Truth::any(spec.rules.iter().map(|rule| self.seals(place(rule))));
             let sealed = sealed_above.or(own);
             for rule in &spec.rules {
@@ -476,10 +561,12 @@ impl<'a> World<'a> {
                     Action::Allow => {
                         let (matched, possible) = self.allow_value(placed, sealed_above);
                         let value = matched.and(possible);
-                        hidden |= value.may_stay_hidden() || (!value.may_hold() && matched != Truth::NO);
+                        hidden |=
+                            value.may_stay_hidden() || (!value.may_hold() && matched != Truth::NO);
                         if value.may_hold() {
                             let through = self.let_through(Some(placed));
-                            surely_allowed |= value == Truth::YES && through.verdict() == Verdict::Allow;
+                            surely_allowed |=
+                                value == Truth::YES && through.verdict() == Verdict::Allow;
                             if value != Truth::YES {
                                 allows = allows.either(Outcome::deny(&[Reason::NoRule], None));
                             }
@@ -489,7 +576,8 @@ impl<'a> World<'a> {
                     Action::Deny => {
                         let value = self.value(placed, sealed);
                         if value != Truth::NO {
-                            denies = denies.either(Outcome::deny(&denied(value), Some(placed.key())));
+                            denies =
+                                denies.either(Outcome::deny(&denied(value), Some(placed.key())));
                         }
                         surely_denied |= !value.may_fail();
                     }
@@ -519,8 +607,12 @@ impl<'a> World<'a> {
 
     /// The addresses that the floor judges; a pending one is none yet.
     fn involved(self) -> Vec<(Option<IpAddr>, bool)> {
-        let mut all: Vec<(Option<IpAddr>, bool)> =
-            self.evidence.literal.map(|literal| (Some(literal), false)).into_iter().collect();
+        let mut all: Vec<(Option<IpAddr>, bool)> = self
+            .evidence
+            .literal
+            .map(|literal| (Some(literal), false))
+            .into_iter()
+            .collect();
         match self.evidence.address {
             Attr::Known(address) => all.push((Some(address), false)),
             Attr::Pending => all.push((None, true)),
@@ -533,7 +625,13 @@ impl<'a> World<'a> {
     fn closed(self, address: IpAddr) -> (Truth, Vec<Reason>, bool) {
         let cluster: Vec<String> = {
             let ranges = &self.snapshot.settings.ranges;
-            ranges.pods.iter().chain(&ranges.services).chain(&ranges.nodes).cloned().collect()
+            ranges
+                .pods
+                .iter()
+                .chain(&ranges.services)
+                .chain(&ranges.nodes)
+                .cloned()
+                .collect()
         };
         let own = self.snapshot.own_listeners.iter().any(|listener| {
             itself(listener.ip()) == itself(address) && listener.port() == self.evidence.port
@@ -579,7 +677,8 @@ impl<'a> World<'a> {
         // What is not known before the dial counts as false.
         let mut early = self.evidence.clone();
         early.response = Attr::Hidden;
-        let dialled_first = self.evidence.entry == exitgate_policy::Entry::Connect && self.evidence.literal.is_none();
+        let dialled_first = self.evidence.entry == exitgate_policy::Entry::Connect
+            && self.evidence.literal.is_none();
         if dialled_first {
             early.protocol = Attr::Hidden;
             early.hello = Attr::Hidden;
@@ -591,15 +690,27 @@ impl<'a> World<'a> {
         let (rules, _) = self.flat(PolicyTier::Admin);
         Truth::any(rules.into_iter().map(|placed| {
             // The entries of a cluster's own sets are entries of the rule.
-            let sets = placed.rule.to.iter().flat_map(|to| &to.cidr_sets).filter_map(|name| {
-                self.snapshot.sets.iter().find(|set| set.namespace.is_none() && set.name == *name)
-            });
+            let sets = placed
+                .rule
+                .to
+                .iter()
+                .flat_map(|to| &to.cidr_sets)
+                .filter_map(|name| {
+                    self.snapshot
+                        .sets
+                        .iter()
+                        .find(|set| set.namespace.is_none() && set.name == *name)
+                });
             let listed = sets.flat_map(|set| match &set.content {
-                SetContent::Inline { cidrs, .. } | SetContent::Artifact { cidrs, .. } => cidrs.as_slice(),
+                SetContent::Inline { cidrs, .. } | SetContent::Artifact { cidrs, .. } => {
+                    cidrs.as_slice()
+                }
                 SetContent::Unavailable => &[],
             });
             let entries = placed.rule.to.iter().flat_map(|to| &to.cidrs).chain(listed);
-            let covers = entries.map(|text| Range::parse(text)).any(|entry| entry.inside(range) && entry.contains(address));
+            let covers = entries
+                .map(|text| Range::parse(text))
+                .any(|entry| entry.inside(range) && entry.contains(address));
             if !covers || !matches!(placed.rule.action, Action::Allow | Action::Pass) {
                 return Truth::NO;
             }
@@ -642,7 +753,8 @@ fn lenient(mut outcome: Outcome) -> Outcome {
         .into_iter()
         .map(|mut leaf| {
             if !leaf.allow && leaf.rule.is_none() {
-                leaf.reasons.extend([Reason::Uninspectable, Reason::SetUnavailable]);
+                leaf.reasons
+                    .extend([Reason::Uninspectable, Reason::SetUnavailable]);
             }
             leaf
         })
@@ -656,7 +768,10 @@ fn branch(value: Truth, taken: Outcome, otherwise: Outcome) -> Outcome {
         value.may_fail().then(|| otherwise.clone()),
         value.may_stay_hidden().then(|| taken.both(otherwise)),
     ];
-    ways.into_iter().flatten().reduce(Outcome::either).unwrap_or_default()
+    ways.into_iter()
+        .flatten()
+        .reduce(Outcome::either)
+        .unwrap_or_default()
 }
 
 fn reason_of(why: Closed) -> Reason {

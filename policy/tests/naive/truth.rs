@@ -46,12 +46,20 @@ impl Truth {
 
     /// Content that stays hidden as if it might still be seen.
     pub fn revealed(self) -> Self {
-        if self.0 & CONTENT == 0 { self } else { Self(self.0 | NO | YES) }
+        if self.0 & CONTENT == 0 {
+            self
+        } else {
+            Self(self.0 | NO | YES)
+        }
     }
 
     /// What stays hidden counts as false.
     pub fn or_false(self) -> Self {
-        if self.may_stay_hidden() { Self(self.0 & !HIDDEN | NO) } else { self }
+        if self.may_stay_hidden() {
+            Self(self.0 & !HIDDEN | NO)
+        } else {
+            self
+        }
     }
 
     fn combine(self, other: Self, one: impl Fn(u8, u8) -> u8) -> Self {

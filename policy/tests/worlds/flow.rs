@@ -3,19 +3,55 @@
 use std::net::IpAddr;
 
 use exitgate_policy::{
-    Attr, Authority, Entry, Evidence, Hello, Name, Protocol, RequestHead, RequestPath, ResponseHead, TlsVersion,
+    Attr, Authority, Entry, Evidence, Hello, Name, Protocol, RequestHead, RequestPath,
+    ResponseHead, TlsVersion,
 };
 use proptest::{collection::vec, option::weighted, prelude::*, sample::select};
 
-const NAMES: &[&str] = &["ok.test", "a.wild.test", "b.a.wild.test", "wild.test", "bad.test", "api.other.example"];
+const NAMES: &[&str] = &[
+    "ok.test",
+    "a.wild.test",
+    "b.a.wild.test",
+    "wild.test",
+    "bad.test",
+    "api.other.example",
+];
 const ADDRESSES: &[&str] = &[
-    "93.184.216.34", "93.184.216.34", "93.184.216.200", "8.8.8.8", "8.8.8.8", "2606:2800::1", "10.1.2.3", "10.1.0.9",
-    "10.2.0.1", "198.19.0.7", "::ffff:8.8.8.8", "::ffff:10.2.0.1", "64:ff9b::808:808", "64:ff9b::a02:1",
-    "2002:a02:1::1", "169.254.169.254", "127.0.0.1", "168.63.129.16", "fd00::5", "224.0.0.1",
+    "93.184.216.34",
+    "93.184.216.34",
+    "93.184.216.200",
+    "8.8.8.8",
+    "8.8.8.8",
+    "2606:2800::1",
+    "10.1.2.3",
+    "10.1.0.9",
+    "10.2.0.1",
+    "198.19.0.7",
+    "::ffff:8.8.8.8",
+    "::ffff:10.2.0.1",
+    "64:ff9b::808:808",
+    "64:ff9b::a02:1",
+    "2002:a02:1::1",
+    "169.254.169.254",
+    "127.0.0.1",
+    "168.63.129.16",
+    "fd00::5",
+    "224.0.0.1",
 ];
 const PATHS: &[&str] = &[
-    "/", "/v2", "/v2/cards", "/v2/7/items", "/v2/../admin", "/v2/%2e%2e/admin", "/v2/..%2fadmin", "/v2%2Fcards",
-    "//v2/cards", "/v2\\cards", "/admin", "/%61dmin", "/other/v2/cards",
+    "/",
+    "/v2",
+    "/v2/cards",
+    "/v2/7/items",
+    "/v2/../admin",
+    "/v2/%2e%2e/admin",
+    "/v2/..%2fadmin",
+    "/v2%2Fcards",
+    "//v2/cards",
+    "/v2\\cards",
+    "/admin",
+    "/%61dmin",
+    "/other/v2/cards",
 ];
 
 /// How much is known.
@@ -79,12 +115,14 @@ pub struct Answer {
 }
 
 fn name() -> BoxedStrategy<Name> {
-    select(NAMES).prop_map(|text| Name::parse(text.as_bytes()).unwrap())
+    select(NAMES)
+        .prop_map(|text| Name::parse(text.as_bytes()).unwrap())
         .boxed()
 }
 
 fn address() -> BoxedStrategy<IpAddr> {
-    select(ADDRESSES).prop_map(|text| text.parse().unwrap())
+    select(ADDRESSES)
+        .prop_map(|text| text.parse().unwrap())
         .boxed()
 }
 
@@ -99,17 +137,18 @@ fn headers() -> BoxedStrategy<Vec<(&'static str, &'static [u8])>> {
         ("user-agent", b"curl/8.5.0"),
         ("user-agent", b"a scanner"),
     ];
-    vec(select(line), 0..=4)
-        .boxed()
+    vec(select(line), 0..=4).boxed()
 }
 
 fn inside(near: Name) -> BoxedStrategy<Inside> {
     let shown = || prop_oneof![6 => Just(near.clone()), 1 => name()];
-    let host = (shown(), weighted(0.15, select(vec![80_u16, 443, 8080]))).prop_map(|(name, port)| {
-        let text = port.map_or_else(|| name.to_string(), |port| format!("{name}:{port}"));
-        Authority::parse(text.as_bytes()).unwrap()
-    });
-    let literal = select(vec!["8.8.8.8", "93.184.216.34"]).prop_map(|text| Authority::parse(text.as_bytes()).unwrap());
+    let host =
+        (shown(), weighted(0.15, select(vec![80_u16, 443, 8080]))).prop_map(|(name, port)| {
+            let text = port.map_or_else(|| name.to_string(), |port| format!("{name}:{port}"));
+            Authority::parse(text.as_bytes()).unwrap()
+        });
+    let literal = select(vec!["8.8.8.8", "93.184.216.34"])
+        .prop_map(|text| Authority::parse(text.as_bytes()).unwrap());
     let request = (
         select(vec!["GET", "POST", "HEAD"]),
         select(PATHS),
@@ -125,17 +164,42 @@ fn inside(near: Name) -> BoxedStrategy<Inside> {
             headers,
             length,
         });
-    let answer = (select(vec![200_u16, 204, 404, 503]), headers(), select(vec![0_u64, 50, 100, 5000]), any::<bool>())
-        .prop_map(|(status, headers, length, head)| Answer { status, headers, length, bodiless: head || status == 204 });
+    let answer = (
+        select(vec![200_u16, 204, 404, 503]),
+        headers(),
+        select(vec![0_u64, 50, 100, 5000]),
+        any::<bool>(),
+    )
+        .prop_map(|(status, headers, length, head)| Answer {
+            status,
+            headers,
+            length,
+            bodiless: head || status == 204,
+        });
     let hello = (
         prop_oneof![6 => shown().prop_map(Some), 1 => Just(None)],
-        select(vec![vec![], vec!["h2", "http/1.1"], vec!["http/1.1"], vec!["ssh"]]),
-        select(vec![TlsVersion::Tls10, TlsVersion::Tls12, TlsVersion::Tls13]),
-        select(vec!["t13d1516h2_8daaf6152771_e5627efa2ab1", "t12d0101_bbbb_aaaa"]),
+        select(vec![
+            vec![],
+            vec!["h2", "http/1.1"],
+            vec!["http/1.1"],
+            vec!["ssh"],
+        ]),
+        select(vec![
+            TlsVersion::Tls10,
+            TlsVersion::Tls12,
+            TlsVersion::Tls13,
+        ]),
+        select(vec![
+            "t13d1516h2_8daaf6152771_e5627efa2ab1",
+            "t12d0101_bbbb_aaaa",
+        ]),
     )
         .prop_map(|(sni, alpn, version, ja4)| Hello {
             sni,
-            alpn: alpn.into_iter().map(|offer| offer.as_bytes().into()).collect(),
+            alpn: alpn
+                .into_iter()
+                .map(|offer| offer.as_bytes().into())
+                .collect(),
             version,
             ech: false,
             ja4: ja4.to_owned(),
@@ -145,7 +209,7 @@ fn inside(near: Name) -> BoxedStrategy<Inside> {
         1 => Just(Inside::Tcp),
         4 => hello.prop_map(Inside::Tls),
     ]
-        .boxed()
+    .boxed()
 }
 
 pub fn flow() -> BoxedStrategy<Flow> {
@@ -162,38 +226,55 @@ pub fn flow() -> BoxedStrategy<Flow> {
         address(),
         any::<bool>(),
     )
-        .prop_flat_map(|(entry, port, source, name, is_literal, address_only, literal, resolved, request_first)| {
-            inside(name.clone()).prop_map(move |inside| {
-                let target = if is_literal || entry == Entry::Redirected {
-                    Target::Literal(literal, address_only)
-                } else {
-                    Target::Named(name.clone())
-                };
-                let inside = match (entry, inside) {
-                    // An absolute-form request is cleartext HTTP.
-                    (Entry::Forward, Inside::Tcp | Inside::Tls(_)) => Inside::Http(
-                        Request {
-                            method: "GET",
-                            path: RequestPath::parse(b"/v2/cards").unwrap(),
-                            authority: None,
-                            headers: Vec::new(),
-                            length: None,
-                        },
-                        Answer { status: 200, headers: Vec::new(), length: 0, bodiless: false },
-                    ),
-                    (_, inside) => inside,
-                };
-                Flow {
-                    entry,
-                    port,
-                    source: source.map(|text| text.parse().unwrap()),
-                    target,
-                    address: resolved,
-                    inside,
-                    request_first,
-                }
-            })
-        })
+        .prop_flat_map(
+            |(
+                entry,
+                port,
+                source,
+                name,
+                is_literal,
+                address_only,
+                literal,
+                resolved,
+                request_first,
+            )| {
+                inside(name.clone()).prop_map(move |inside| {
+                    let target = if is_literal || entry == Entry::Redirected {
+                        Target::Literal(literal, address_only)
+                    } else {
+                        Target::Named(name.clone())
+                    };
+                    let inside = match (entry, inside) {
+                        // An absolute-form request is cleartext HTTP.
+                        (Entry::Forward, Inside::Tcp | Inside::Tls(_)) => Inside::Http(
+                            Request {
+                                method: "GET",
+                                path: RequestPath::parse(b"/v2/cards").unwrap(),
+                                authority: None,
+                                headers: Vec::new(),
+                                length: Some(0),
+                            },
+                            Answer {
+                                status: 200,
+                                headers: Vec::new(),
+                                length: 0,
+                                bodiless: false,
+                            },
+                        ),
+                        (_, inside) => inside,
+                    };
+                    Flow {
+                        entry,
+                        port,
+                        source: source.map(|text| text.parse().unwrap()),
+                        target,
+                        address: resolved,
+                        inside,
+                        request_first,
+                    }
+                })
+            },
+        )
         .boxed()
 }
 
@@ -201,10 +282,15 @@ impl Flow {
     /// The name that the flow itself shows, where its target is an address.
     fn shown(&self) -> Option<&Name> {
         match &self.inside {
-            Inside::Http(request, _) => request.authority.as_ref().and_then(|authority| match &authority.host {
-                exitgate_policy::Host::Name(name) => Some(name),
-                exitgate_policy::Host::Addr(_) => None,
-            }),
+            Inside::Http(request, _) => {
+                request
+                    .authority
+                    .as_ref()
+                    .and_then(|authority| match &authority.host {
+                        exitgate_policy::Host::Name(name) => Some(name),
+                        exitgate_policy::Host::Addr(_) => None,
+                    })
+            }
             Inside::Tcp => None,
             Inside::Tls(hello) => hello.sni.as_ref(),
         }
@@ -212,9 +298,20 @@ impl Flow {
 
     /// Hands the evidence of a stage to a question. `over`: what is missing by then will never come.
     pub fn at<T>(&self, stage: Stage, over: bool, ask: impl FnOnce(&Evidence<'_>) -> T) -> T {
-        let literal_first = matches!(self.target, Target::Literal(..)) || (self.entry == Entry::Forward && self.request_first);
-        let bytes = stage >= if literal_first { Stage::Half } else { Stage::Both };
-        let resolved = stage >= if literal_first { Stage::Both } else { Stage::Half };
+        let literal_first = matches!(self.target, Target::Literal(..))
+            || (self.entry == Entry::Forward && self.request_first);
+        let bytes = stage
+            >= if literal_first {
+                Stage::Half
+            } else {
+                Stage::Both
+            };
+        let resolved = stage
+            >= if literal_first {
+                Stage::Both
+            } else {
+                Stage::Half
+            };
         let answered = stage >= Stage::Answered;
         let (name, literal, address) = match &self.target {
             Target::Named(name) => (Attr::Known(name), None, self.address),
@@ -225,16 +322,27 @@ impl Flow {
                     Some(name) => Attr::Known(name),
                     None => Attr::Absent,
                 };
-                (name, Some(*literal), if shown.is_some() { self.address } else { *literal })
+                (
+                    name,
+                    Some(*literal),
+                    if shown.is_some() {
+                        self.address
+                    } else {
+                        *literal
+                    },
+                )
             }
         };
         let request_headers: &[(&str, &[u8])];
         let answer_headers: &[(&str, &[u8])];
         let (protocol, hello, request, response) = match &self.inside {
-            Inside::Tcp => {
-                (Protocol::Tcp, Attr::Absent, Attr::Absent, Attr::Absent)
-            }
-            Inside::Tls(hello) => (Protocol::Tls, Attr::Known(hello), Attr::Hidden, Attr::Hidden),
+            Inside::Tcp => (Protocol::Tcp, Attr::Absent, Attr::Absent, Attr::Absent),
+            Inside::Tls(hello) => (
+                Protocol::Tls,
+                Attr::Known(hello),
+                Attr::Hidden,
+                Attr::Hidden,
+            ),
             Inside::Http(request, answer) => {
                 request_headers = &request.headers;
                 answer_headers = &answer.headers;
@@ -251,7 +359,12 @@ impl Flow {
                     content_length: Some(answer.length),
                     bodiless: answer.bodiless,
                 };
-                (Protocol::Http, Attr::Absent, Attr::Known(request), Attr::Known(response))
+                (
+                    Protocol::Http,
+                    Attr::Absent,
+                    Attr::Known(request),
+                    Attr::Known(response),
+                )
             }
         };
         let evidence = Evidence {
@@ -260,8 +373,16 @@ impl Flow {
             source: self.source,
             name,
             literal,
-            address: if resolved { Attr::Known(address) } else { Attr::Pending },
-            protocol: if bytes { Attr::Known(protocol) } else { unknown(over) },
+            address: if resolved {
+                Attr::Known(address)
+            } else {
+                Attr::Pending
+            },
+            protocol: if bytes {
+                Attr::Known(protocol)
+            } else {
+                unknown(over)
+            },
             hello: if bytes { hello } else { unknown(over) },
             request: if bytes { request } else { unknown(over) },
             response: match response {

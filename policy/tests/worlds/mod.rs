@@ -4,11 +4,11 @@
 mod flow;
 mod policy;
 
-pub use flow::{Flow, Stage, flow};
 use exitgate_policy::{
-    DefaultAction, EgressGatewaySpec, Enforcement, EnforcementMode, ExemptTls, PolicyResource, Ranges, SetContent,
-    SetResource, Snapshot, Workload,
+    DefaultAction, EgressGatewaySpec, Enforcement, EnforcementMode, ExemptTls, PolicyResource,
+    Ranges, SetContent, SetResource, Snapshot, Workload,
 };
+pub use flow::{Flow, Stage, flow};
 use proptest::{
     collection::vec,
     prelude::*,
@@ -44,7 +44,10 @@ pub fn snapshot() -> BoxedStrategy<Snapshot> {
         .prop_map(|(cluster, namespaced, settings, standalone, sets)| {
             let mut policies: Vec<PolicyResource> = Vec::new();
             for (index, spec) in cluster.into_iter().enumerate() {
-                policies.push(PolicyResource::Cluster { name: format!("guard-{index}"), spec });
+                policies.push(PolicyResource::Cluster {
+                    name: format!("guard-{index}"),
+                    spec,
+                });
             }
             for (index, (namespace, spec)) in namespaced.into_iter().enumerate() {
                 policies.push(PolicyResource::Namespaced {
@@ -60,10 +63,15 @@ pub fn snapshot() -> BoxedStrategy<Snapshot> {
                 sets,
                 workloads: vec![workload()],
                 standalone,
-                own_listeners: vec!["10.1.0.9:3128".parse().unwrap(), "93.184.216.34:8080".parse().unwrap()],
+                own_listeners: vec![
+                    "10.1.0.9:3128".parse().unwrap(),
+                    "93.184.216.34:8080".parse().unwrap(),
+                ],
             }
         })
-        .prop_filter("no rule is an error", |snapshot| exitgate_policy::compile(snapshot).0.is_some())
+        .prop_filter("no rule is an error", |snapshot| {
+            exitgate_policy::compile(snapshot).0.is_some()
+        })
         .boxed()
 }
 
@@ -72,13 +80,25 @@ fn settings() -> BoxedStrategy<EgressGatewaySpec> {
         prop_oneof![3 => Just(DefaultAction::Deny), 1 => Just(DefaultAction::Allow)],
         prop_oneof![5 => Just(EnforcementMode::Enforce), 1 => Just(EnforcementMode::Audit)],
         prop::option::weighted(0.2, select(vec!["ok.test", "*.wild.test"])),
-        subsequence(vec!["10.1.0.0/16".to_owned(), "93.184.216.0/24".to_owned()], 0..=1),
+        subsequence(
+            vec!["10.1.0.0/16".to_owned(), "93.184.216.0/24".to_owned()],
+            0..=1,
+        ),
     )
         .prop_map(|(default_action, mode, exempt, pods)| EgressGatewaySpec {
             default_action,
-            enforcement: Enforcement { mode, namespace_selector: None },
-            tls: ExemptTls { exempt: exempt.into_iter().map(str::to_owned).collect(), ..ExemptTls::default() },
-            ranges: Ranges { pods, ..Ranges::default() },
+            enforcement: Enforcement {
+                mode,
+                namespace_selector: None,
+            },
+            tls: ExemptTls {
+                exempt: exempt.into_iter().map(str::to_owned).collect(),
+                ..ExemptTls::default()
+            },
+            ranges: Ranges {
+                pods,
+                ..Ranges::default()
+            },
             ..EgressGatewaySpec::default()
         })
         .boxed()
@@ -94,11 +114,20 @@ fn sets() -> BoxedStrategy<Vec<SetResource>> {
         }),
         1 => Just(SetContent::Unavailable),
     ];
-    (content.clone(), content).prop_map(|(near, far)| {
-        vec![
-            SetResource { namespace: Some(NAMESPACE.to_owned()), name: "near".to_owned(), content: near },
-            SetResource { namespace: None, name: "far".to_owned(), content: far },
-        ]
-    })
+    (content.clone(), content)
+        .prop_map(|(near, far)| {
+            vec![
+                SetResource {
+                    namespace: Some(NAMESPACE.to_owned()),
+                    name: "near".to_owned(),
+                    content: near,
+                },
+                SetResource {
+                    namespace: None,
+                    name: "far".to_owned(),
+                    content: far,
+                },
+            ]
+        })
         .boxed()
 }

@@ -1,19 +1,40 @@
 //! Policies and rules.
 
 use exitgate_policy::{
-    Action, ClusterEgressPolicySpec, ClusterSubject, Conditions, EgressPolicySpec, From, HeaderMatch, Http, IntOrText,
-    LabelSelector, LengthRange, Mode, PolicyTier, Presence, Response, Rule, RuleTls, Subject, TlsConditions, TlsFloor,
-    TlsMode, To, ToProtocol,
+    Action, ClusterEgressPolicySpec, ClusterSubject, Conditions, EgressPolicySpec, From,
+    HeaderMatch, Http, IntOrText, LabelSelector, LengthRange, Mode, PolicyTier, Presence, Response,
+    Rule, RuleTls, Subject, TlsConditions, TlsFloor, TlsMode, To, ToProtocol,
 };
 use proptest::{collection::vec, option::weighted, prelude::*, sample::select};
 
 use super::NAMESPACE;
 
-pub const HOSTS: &[&str] =
-    &["ok.test", "a.wild.test", "wild.test", "bad.test", "*.wild.test", "*.test", "*.a.wild.test", "api.other.example"];
+pub const HOSTS: &[&str] = &[
+    "ok.test",
+    "a.wild.test",
+    "wild.test",
+    "bad.test",
+    "*.wild.test",
+    "*.test",
+    "*.a.wild.test",
+    "api.other.example",
+];
 pub const CIDRS: &[&str] = &[
-    "10.0.0.0/8", "10.1.0.0/16", "10.1.2.0/24", "8.8.8.0/24", "0.0.0.0/0", "93.184.216.34", "93.184.216.0/25", "::/0",
-    "64:ff9b::/96", "2606:2800::/32", "198.18.0.0/15", "198.19.0.0/16", "127.0.0.0/8", "169.254.0.0/16", "fd00::/8",
+    "10.0.0.0/8",
+    "10.1.0.0/16",
+    "10.1.2.0/24",
+    "8.8.8.0/24",
+    "0.0.0.0/0",
+    "93.184.216.34",
+    "93.184.216.0/25",
+    "::/0",
+    "64:ff9b::/96",
+    "2606:2800::/32",
+    "198.18.0.0/15",
+    "198.19.0.0/16",
+    "127.0.0.0/8",
+    "169.254.0.0/16",
+    "fd00::/8",
 ];
 const PATHS: &[&str] = &["/", "/v2/**", "/v2/cards", "/v2/*/items", "/admin", "/**"];
 
@@ -22,17 +43,19 @@ fn owned(list: Vec<&'static str>) -> Vec<String> {
 }
 
 fn some_of(pool: &'static [&'static str], most: usize) -> BoxedStrategy<Vec<String>> {
-    vec(select(pool), 1..=most).prop_map(|list| {
-        let mut list = owned(list);
-        list.sort();
-        list.dedup();
-        list
-    })
+    vec(select(pool), 1..=most)
+        .prop_map(|list| {
+            let mut list = owned(list);
+            list.sort();
+            list.dedup();
+            list
+        })
         .boxed()
 }
 
 fn maybe(share: f64, list: BoxedStrategy<Vec<String>>) -> BoxedStrategy<Vec<String>> {
-    weighted(share, list).prop_map(Option::unwrap_or_default)
+    weighted(share, list)
+        .prop_map(Option::unwrap_or_default)
         .boxed()
 }
 
@@ -42,13 +65,19 @@ fn to(sets: &'static [&'static str]) -> BoxedStrategy<To> {
         maybe(0.12, some_of(sets, 1)),
         maybe(0.3, some_of(CIDRS, 2)),
         maybe(0.05, some_of(sets, 1)),
-        weighted(0.3, select(vec![
-            vec![IntOrText::Int(443)],
-            vec![IntOrText::Int(80), IntOrText::Int(443)],
-            vec![IntOrText::Text("1-1023".to_owned())],
-            vec![IntOrText::Int(5432)],
-        ])),
-        weighted(0.25, select(vec![ToProtocol::Http, ToProtocol::Tcp, ToProtocol::Tls])),
+        weighted(
+            0.3,
+            select(vec![
+                vec![IntOrText::Int(443)],
+                vec![IntOrText::Int(80), IntOrText::Int(443)],
+                vec![IntOrText::Text("1-1023".to_owned())],
+                vec![IntOrText::Int(5432)],
+            ]),
+        ),
+        weighted(
+            0.25,
+            select(vec![ToProtocol::Http, ToProtocol::Tcp, ToProtocol::Tls]),
+        ),
     )
         .prop_map(|(hosts, host_sets, cidrs, cidr_sets, ports, protocol)| To {
             hosts,
@@ -67,7 +96,10 @@ fn from() -> BoxedStrategy<From> {
         maybe(0.2, some_of(&[NAMESPACE, "web"], 1)),
         weighted(0.2, select(vec!["billing", "web"])),
         maybe(0.2, some_of(&["billing", "pay/billing", "web/billing"], 1)),
-        maybe(0.4, some_of(&["192.0.2.0/24", "2001:db8::/32", "0.0.0.0/0"], 1)),
+        maybe(
+            0.4,
+            some_of(&["192.0.2.0/24", "2001:db8::/32", "0.0.0.0/0"], 1),
+        ),
     )
         .prop_map(|(namespaces, app, service_accounts, cidrs)| From {
             namespaces,
@@ -81,7 +113,10 @@ fn from() -> BoxedStrategy<From> {
 
 fn labels(app: Option<&str>) -> LabelSelector {
     LabelSelector {
-        match_labels: app.into_iter().map(|app| ("app".to_owned(), app.to_owned())).collect(),
+        match_labels: app
+            .into_iter()
+            .map(|app| ("app".to_owned(), app.to_owned()))
+            .collect(),
         match_expressions: Vec::new(),
     }
 }
@@ -93,7 +128,12 @@ fn tls() -> BoxedStrategy<TlsConditions> {
         weighted(0.3, select(vec![TlsFloor::V12, TlsFloor::V13])),
         maybe(0.2, some_of(&["t13d*", "t12*_aaaa"], 1)),
     )
-        .prop_map(|(sni, alpn, min_version, ja4)| TlsConditions { sni, alpn, min_version, ja4 })
+        .prop_map(|(sni, alpn, min_version, ja4)| TlsConditions {
+            sni,
+            alpn,
+            min_version,
+            ja4,
+        })
         .prop_filter("says something", |tls| *tls != TlsConditions::default())
         .boxed()
 }
@@ -101,23 +141,51 @@ fn tls() -> BoxedStrategy<TlsConditions> {
 fn headers() -> BoxedStrategy<std::collections::BTreeMap<String, HeaderMatch>> {
     let text = || select(vec!["one", "two", "o*"]).prop_map(|text| vec![text.to_owned()]);
     let want = prop_oneof![
-        text().prop_map(|exact| HeaderMatch { exact, ..HeaderMatch::default() }),
-        text().prop_map(|prefix| HeaderMatch { prefix, ..HeaderMatch::default() }),
-        text().prop_map(|glob| HeaderMatch { glob, ..HeaderMatch::default() }),
-        any::<bool>().prop_map(|present| HeaderMatch { present: Some(present), ..HeaderMatch::default() }),
+        text().prop_map(|exact| HeaderMatch {
+            exact,
+            ..HeaderMatch::default()
+        }),
+        text().prop_map(|prefix| HeaderMatch {
+            prefix,
+            ..HeaderMatch::default()
+        }),
+        text().prop_map(|glob| HeaderMatch {
+            glob,
+            ..HeaderMatch::default()
+        }),
+        any::<bool>().prop_map(|present| HeaderMatch {
+            present: Some(present),
+            ..HeaderMatch::default()
+        }),
     ];
     weighted(0.3, (select(vec!["x-key", "X-Other"]), want))
-        .prop_map(|one| one.into_iter().map(|(name, want)| (name.to_owned(), want)).collect())
+        .prop_map(|one| {
+            one.into_iter()
+                .map(|(name, want)| (name.to_owned(), want))
+                .collect()
+        })
         .boxed()
 }
 
 fn lengths() -> BoxedStrategy<Option<LengthRange>> {
-    weighted(0.15, select(vec![
-        LengthRange { min: None, max: Some(100) },
-        LengthRange { min: Some(100), max: None },
-        LengthRange { min: Some(10), max: Some(1000) },
-    ]))
-        .boxed()
+    weighted(
+        0.15,
+        select(vec![
+            LengthRange {
+                min: None,
+                max: Some(100),
+            },
+            LengthRange {
+                min: Some(100),
+                max: None,
+            },
+            LengthRange {
+                min: Some(10),
+                max: Some(1000),
+            },
+        ]),
+    )
+    .boxed()
 }
 
 fn http() -> BoxedStrategy<Http> {
@@ -129,36 +197,45 @@ fn http() -> BoxedStrategy<Http> {
         maybe(0.15, some_of(&["curl*", "*scan*"], 1)),
         lengths(),
     )
-        .prop_map(|(methods, paths, headers, content_types, user_agents, content_length)| Http {
-            methods,
-            paths,
-            headers,
-            content_types,
-            user_agents,
-            content_length,
-        })
+        .prop_map(
+            |(methods, paths, headers, content_types, user_agents, content_length)| Http {
+                methods,
+                paths,
+                headers,
+                content_types,
+                user_agents,
+                content_length,
+            },
+        )
         .prop_filter("says something", |http| *http != Http::default())
         .boxed()
 }
 
 fn response() -> BoxedStrategy<Response> {
     (
-        weighted(0.6, select(vec![
-            vec![IntOrText::Text("2xx".to_owned())],
-            vec![IntOrText::Int(404), IntOrText::Text("500-599".to_owned())],
-            vec![IntOrText::Int(200)],
-        ])),
+        weighted(
+            0.6,
+            select(vec![
+                vec![IntOrText::Text("2xx".to_owned())],
+                vec![IntOrText::Int(404), IntOrText::Text("500-599".to_owned())],
+                vec![IntOrText::Int(200)],
+            ]),
+        ),
         maybe(0.4, some_of(&["application/json", "text/*"], 1)),
         headers(),
         lengths(),
     )
-        .prop_map(|(status, content_types, headers, content_length)| Response {
-            status: status.unwrap_or_default(),
-            content_types,
-            headers,
-            content_length,
+        .prop_map(
+            |(status, content_types, headers, content_length)| Response {
+                status: status.unwrap_or_default(),
+                content_types,
+                headers,
+                content_length,
+            },
+        )
+        .prop_filter("says something", |response| {
+            *response != Response::default()
         })
-        .prop_filter("says something", |response| *response != Response::default())
         .boxed()
 }
 
@@ -172,7 +249,17 @@ fn not(sets: &'static [&'static str], cluster: bool) -> BoxedStrategy<Conditions
     )
         .prop_map(|(to, from, tls, http, response)| Conditions {
             // What TCP means under `not` is left open by the language.
-            to: to.map(|to| To { protocol: to.protocol.filter(|protocol| *protocol != ToProtocol::Tcp), ..to }).filter(|to| *to != To { allow_broad: true, ..To::default() }),
+            to: to
+                .map(|to| To {
+                    protocol: to.protocol.filter(|protocol| *protocol != ToProtocol::Tcp),
+                    ..to
+                })
+                .filter(|to| {
+                    *to != To {
+                        allow_broad: true,
+                        ..To::default()
+                    }
+                }),
             from: from.filter(|from| *from != From::default()),
             tls,
             http,
@@ -186,16 +273,40 @@ fn not(sets: &'static [&'static str], cluster: bool) -> BoxedStrategy<Conditions
 /// A rule for a tier; `None` is the namespace tier.
 pub fn rule_in(tier: Option<PolicyTier>) -> BoxedStrategy<Rule> {
     let actions = match tier {
-        None => vec![Action::Allow, Action::Allow, Action::Allow, Action::Deny, Action::Alert],
+        None => vec![
+            Action::Allow,
+            Action::Allow,
+            Action::Allow,
+            Action::Deny,
+            Action::Alert,
+        ],
         Some(PolicyTier::Admin) => {
-            vec![Action::Allow, Action::Deny, Action::Deny, Action::Alert, Action::Next, Action::Pass, Action::Pass]
+            vec![
+                Action::Allow,
+                Action::Deny,
+                Action::Deny,
+                Action::Alert,
+                Action::Next,
+                Action::Pass,
+                Action::Pass,
+            ]
         }
         Some(PolicyTier::Baseline) => {
-            vec![Action::Allow, Action::Allow, Action::Deny, Action::Alert, Action::Next]
+            vec![
+                Action::Allow,
+                Action::Allow,
+                Action::Deny,
+                Action::Alert,
+                Action::Next,
+            ]
         }
     };
     let cluster = tier.is_some();
-    let sets: &'static [&'static str] = if cluster { &["far"] } else { &["near", "cluster/far"] };
+    let sets: &'static [&'static str] = if cluster {
+        &["far"]
+    } else {
+        &["near", "cluster/far"]
+    };
     (
         select(actions),
         weighted(0.85, to(sets)),
@@ -247,7 +358,11 @@ pub fn rule_in(tier: Option<PolicyTier>) -> BoxedStrategy<Rule> {
 
 /// Takes out what could never match in itself: those are errors, and no world has one.
 fn possible(mut rule: Rule) -> Rule {
-    if rule.tls.as_ref().is_some_and(|tls| tls.mode == TlsMode::Passthrough) {
+    if rule
+        .tls
+        .as_ref()
+        .is_some_and(|tls| tls.mode == TlsMode::Passthrough)
+    {
         rule.http = None;
         rule.response = None;
         if let Some(not) = &mut rule.not {
@@ -282,13 +397,15 @@ fn named(rules: Vec<Rule>) -> Vec<Rule> {
     rules
         .into_iter()
         .enumerate()
-        .map(|(index, rule)| Rule { name: format!("r{index}"), ..rule })
+        .map(|(index, rule)| Rule {
+            name: format!("r{index}"),
+            ..rule
+        })
         .collect()
 }
 
 fn mode() -> BoxedStrategy<Mode> {
-    prop_oneof![3 => Just(Mode::Enforce), 1 => Just(Mode::Audit)]
-        .boxed()
+    prop_oneof![3 => Just(Mode::Enforce), 1 => Just(Mode::Audit)].boxed()
 }
 
 pub fn cluster_policy() -> BoxedStrategy<ClusterEgressPolicySpec> {
@@ -301,17 +418,22 @@ pub fn cluster_policy() -> BoxedStrategy<ClusterEgressPolicySpec> {
             maybe(0.1, some_of(&[NAMESPACE, "web"], 1)),
             vec(rule_in(Some(tier)), 0..=4),
         )
-            .prop_map(move |(priority, mode, replaces, app, namespaces, rules)| ClusterEgressPolicySpec {
-                tier,
-                priority,
-                mode,
-                replaces: replaces.filter(|_| mode == Mode::Audit).map(str::to_owned),
-                subject: ClusterSubject { namespaces, pod_selector: labels(app), ..ClusterSubject::default() },
-                rules: named(rules),
+            .prop_map(move |(priority, mode, replaces, app, namespaces, rules)| {
+                ClusterEgressPolicySpec {
+                    tier,
+                    priority,
+                    mode,
+                    replaces: replaces.filter(|_| mode == Mode::Audit).map(str::to_owned),
+                    subject: ClusterSubject {
+                        namespaces,
+                        pod_selector: labels(app),
+                        ..ClusterSubject::default()
+                    },
+                    rules: named(rules),
+                }
             })
     };
-    prop_oneof![3 => in_tier(PolicyTier::Admin), 1 => in_tier(PolicyTier::Baseline)]
-        .boxed()
+    prop_oneof![3 => in_tier(PolicyTier::Admin), 1 => in_tier(PolicyTier::Baseline)].boxed()
 }
 
 pub fn namespaced_policy() -> BoxedStrategy<(&'static str, EgressPolicySpec)> {
@@ -323,16 +445,21 @@ pub fn namespaced_policy() -> BoxedStrategy<(&'static str, EgressPolicySpec)> {
         maybe(0.1, some_of(&["billing", "web"], 1)),
         vec(rule_in(None), 0..=5),
     )
-        .prop_map(|(namespace, mode, replaces, app, service_accounts, rules)| {
-            (
-                namespace,
-                EgressPolicySpec {
-                    mode,
-                    replaces: replaces.filter(|_| mode == Mode::Audit).map(str::to_owned),
-                    subject: Subject { pod_selector: labels(app), service_accounts },
-                    rules: named(rules),
-                },
-            )
-        })
+        .prop_map(
+            |(namespace, mode, replaces, app, service_accounts, rules)| {
+                (
+                    namespace,
+                    EgressPolicySpec {
+                        mode,
+                        replaces: replaces.filter(|_| mode == Mode::Audit).map(str::to_owned),
+                        subject: Subject {
+                            pod_selector: labels(app),
+                            service_accounts,
+                        },
+                        rules: named(rules),
+                    },
+                )
+            },
+        )
         .boxed()
 }

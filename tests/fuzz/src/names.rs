@@ -3,12 +3,16 @@
 use std::net::IpAddr;
 
 use exitgate_policy::{
-    Attr, Authority, EgressPolicySpec, Entry, Evidence, Hello, Host, Name, NameSetBuilder, PolicyResource,
-    Protocol, RequestPath, Snapshot, TlsVersion, Verdict, Workload, compile,
+    Attr, Authority, EgressPolicySpec, Entry, Evidence, Hello, Host, Name, NameSetBuilder,
+    PolicyResource, Protocol, RequestPath, Snapshot, TlsVersion, Verdict, Workload, compile,
 };
 
 #[path = "../../../policy/tests/naive/text.rs"]
-#[allow(dead_code, clippy::unwrap_used, reason = "only the host patterns are used here")]
+#[allow(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "only the host patterns are used here"
+)]
 mod text;
 
 /// One line is a pattern, the next a name.
@@ -31,10 +35,16 @@ pub fn host_pattern(data: &[u8]) {
 /// A name has one form, and nothing is a name and an address.
 fn canonical(bytes: &[u8]) {
     if let Ok(name) = Name::parse(bytes) {
-        assert_eq!(Name::parse(name.as_str().as_bytes()).as_ref(), Ok(&name), "stable");
+        assert_eq!(
+            Name::parse(name.as_str().as_bytes()).as_ref(),
+            Ok(&name),
+            "stable"
+        );
         let text = name.as_str();
         assert!(text.len() <= 253 && text.split('.').all(|label| (1..=63).contains(&label.len())));
-        assert!(text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_.".contains(&byte)));
+        assert!(text.bytes().all(|byte| byte.is_ascii_lowercase()
+            || byte.is_ascii_digit()
+            || b"-_.".contains(&byte)));
         assert!(text.parse::<IpAddr>().is_err());
     }
     if let Ok(host) = Host::parse(bytes) {
@@ -43,7 +53,10 @@ fn canonical(bytes: &[u8]) {
             Host::Addr(IpAddr::V4(address)) => {
                 // An IPv4-mapped address is its IPv4 address.
                 let mapped = bytes.starts_with(b"[") && bytes.ends_with(b"]");
-                assert!(mapped || address.to_string().as_bytes() == bytes, "canonical only");
+                assert!(
+                    mapped || address.to_string().as_bytes() == bytes,
+                    "canonical only"
+                );
             }
             Host::Addr(IpAddr::V6(_)) => assert!(bytes.starts_with(b"[") && bytes.ends_with(b"]")),
         }
@@ -55,8 +68,14 @@ fn canonical(bytes: &[u8]) {
             Host::Addr(IpAddr::V4(address)) => address.to_string(),
             Host::Addr(IpAddr::V6(address)) => format!("[{address}]"),
         };
-        let text = authority.port.map_or_else(|| host.clone(), |port| format!("{host}:{port}"));
-        assert_eq!(Authority::parse(text.as_bytes()).as_ref(), Ok(&authority), "stable");
+        let text = authority
+            .port
+            .map_or_else(|| host.clone(), |port| format!("{host}:{port}"));
+        assert_eq!(
+            Authority::parse(text.as_bytes()).as_ref(),
+            Ok(&authority),
+            "stable"
+        );
     }
 }
 
@@ -86,16 +105,29 @@ fn matching(pattern: &str, name: &Name) {
         expires_at: None,
         reason: None,
     };
-    let workload = Workload { namespace: "default".to_owned(), name: "local".to_owned(), ..Workload::default() };
+    let workload = Workload {
+        namespace: "default".to_owned(),
+        name: "local".to_owned(),
+        ..Workload::default()
+    };
     snapshot.policies.push(PolicyResource::Namespaced {
         namespace: "default".to_owned(),
         name: "only".to_owned(),
-        spec: EgressPolicySpec { rules: vec![rule], ..EgressPolicySpec::default() },
+        spec: EgressPolicySpec {
+            rules: vec![rule],
+            ..EgressPolicySpec::default()
+        },
     });
     let (Some(set), _) = compile(&snapshot) else {
         return;
     };
-    let hello = Hello { sni: Some(name.clone()), alpn: Vec::new(), version: TlsVersion::Tls13, ech: false, ja4: String::new() };
+    let hello = Hello {
+        sni: Some(name.clone()),
+        alpn: Vec::new(),
+        version: TlsVersion::Tls13,
+        ech: false,
+        ja4: String::new(),
+    };
     let evidence = Evidence {
         entry: Entry::Connect,
         port: 443,
@@ -113,6 +145,10 @@ fn matching(pattern: &str, name: &Name) {
     assert_eq!(in_set, Some(allowed), "{pattern:?} on {name}");
     // The naive comparison knows no IDNA, and names of one's own loopback never leave the host.
     if pattern.is_ascii() && !pattern.contains("xn--") && !name.is_localhost() {
-        assert_eq!(allowed, text::host_matches(pattern, name.as_str()), "{pattern:?} on {name}");
+        assert_eq!(
+            allowed,
+            text::host_matches(pattern, name.as_str()),
+            "{pattern:?} on {name}"
+        );
     }
 }

@@ -1,8 +1,8 @@
 //! Heads and bodies of HTTP/1.
 
 use exitgate_gateway::http1::{
-    BodyDecoder, BodyError, BodyFraming, Connection, Limits, Parse, RequestKind, Target, UpgradeMode,
-    parse_request, parse_response, write_request_head, write_response_head,
+    BodyDecoder, BodyError, BodyFraming, Connection, Limits, Parse, RequestKind, Target,
+    UpgradeMode, parse_request, parse_response, write_request_head, write_response_head,
 };
 
 /// The first byte chooses request or response, and how the rest is cut into reads.
@@ -50,8 +50,17 @@ fn request(bytes: &[u8], step: usize) {
         return;
     }
     let mut out = Vec::new();
-    write_request_head(&mut out, &head, authority, Connection::KeepAlive, UpgradeMode::Pass);
-    let roomy = Limits { head_bytes: limits.head_bytes * 2, ..limits };
+    write_request_head(
+        &mut out,
+        &head,
+        authority,
+        Connection::KeepAlive,
+        UpgradeMode::Pass,
+    );
+    let roomy = Limits {
+        head_bytes: limits.head_bytes * 2,
+        ..limits
+    };
     let again = match parse_request(&out, &roomy) {
         Ok(Parse::Complete { head, consumed }) => {
             assert_eq!(consumed, out.len(), "exactly one request goes upstream");
@@ -62,13 +71,24 @@ fn request(bytes: &[u8], step: usize) {
     assert_eq!(head.method(), again.method());
     assert_eq!(head.framing, again.framing);
     // Cleartext: a port left out is 80.
-    let host = again.host.as_ref().map(|host| (&host.host, host.port.unwrap_or(80)));
+    let host = again
+        .host
+        .as_ref()
+        .map(|host| (&host.host, host.port.unwrap_or(80)));
     assert_eq!(host, Some((&authority.host, authority.port.unwrap_or(80))));
     if let (Some(one), Some(two)) = (head.path(), again.path()) {
         assert_eq!(one.raw(), two.raw());
     }
-    let judged: Vec<_> = head.headers.end_to_end().filter(|(name, _)| !ours(name)).collect();
-    let sent: Vec<_> = again.headers.end_to_end().filter(|(name, _)| !ours(name)).collect();
+    let judged: Vec<_> = head
+        .headers
+        .end_to_end()
+        .filter(|(name, _)| !ours(name))
+        .collect();
+    let sent: Vec<_> = again
+        .headers
+        .end_to_end()
+        .filter(|(name, _)| !ours(name))
+        .collect();
     assert_eq!(judged, sent, "what was judged is what is sent");
 }
 
@@ -85,7 +105,10 @@ fn response(bytes: &[u8], step: usize) {
         while end < bytes.len() {
             match (parse_response(&bytes[..end], kind, &limits), &whole) {
                 (Ok(Parse::Partial), _) | (Err(_), Err(_)) => {}
-                (Ok(Parse::Complete { consumed, .. }), Ok(Parse::Complete { consumed: all, .. })) => {
+                (
+                    Ok(Parse::Complete { consumed, .. }),
+                    Ok(Parse::Complete { consumed: all, .. }),
+                ) => {
                     assert_eq!(consumed, *all);
                 }
                 (early, _) => panic!("{early:?} after {end} bytes, then {whole:?}"),
@@ -98,12 +121,28 @@ fn response(bytes: &[u8], step: usize) {
         body(head.framing, &bytes[consumed..], step);
         let mut out = Vec::new();
         write_response_head(&mut out, &head, head.version, Connection::KeepAlive, b"");
-        let roomy = Limits { head_bytes: limits.head_bytes * 2, line_bytes: limits.line_bytes * 2, ..limits };
+        let roomy = Limits {
+            head_bytes: limits.head_bytes * 2,
+            line_bytes: limits.line_bytes * 2,
+            ..limits
+        };
         match parse_response(&out, kind, &roomy) {
-            Ok(Parse::Complete { head: again, consumed }) => {
-                assert_eq!(consumed, out.len(), "exactly one response goes to the client");
+            Ok(Parse::Complete {
+                head: again,
+                consumed,
+            }) => {
+                assert_eq!(
+                    consumed,
+                    out.len(),
+                    "exactly one response goes to the client"
+                );
                 assert_eq!(head.status, again.status);
-                assert!(again.headers.iter().all(|(name, _)| !name.starts_with("exitgate-")));
+                assert!(
+                    again
+                        .headers
+                        .iter()
+                        .all(|(name, _)| !name.starts_with("exitgate-"))
+                );
             }
             other => panic!("{other:?} for {:?}", String::from_utf8_lossy(&out)),
         }

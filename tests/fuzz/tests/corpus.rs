@@ -5,9 +5,13 @@ use std::{fs, path::Path};
 #[test]
 fn all_seeds_pass() {
     for (name, target) in exitgate_fuzz::TARGETS {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(name);
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("corpus")
+            .join(name);
         let mut seeds = 0;
-        for entry in fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display())) {
+        for entry in
+            fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
+        {
             let path = entry.unwrap().path();
             let bytes = fs::read(&path).unwrap();
             // The name stays visible when the body panics.
