@@ -1,5 +1,10 @@
 //! How long a decision takes as policies grow, and what a set of a million names costs.
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "benchmarks")]
+#![allow(
+    clippy::semicolon_if_nothing_returned,
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "benchmarks"
+)]
 
 use std::{hint::black_box, sync::Arc, time::Duration};
 

@@ -22,6 +22,10 @@ use proptest::{
 };
 use worlds::{Flow, NOW, Stage, flow, snapshot, workload};
 
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the number of cases is proptest's own variable"
+)]
 fn cases(default: u32) -> Config {
     let cases = std::env::var("PROPTEST_CASES")
         .ok()

@@ -70,6 +70,7 @@ pub fn readings_of(address: IpAddr) -> Vec<IpAddr> {
     all
 }
 
+#[allow(clippy::match_same_arms, reason = "each form on its own line")]
 fn embedded(v6: Ipv6Addr) -> Vec<Ipv4Addr> {
     let s = v6.segments();
     let v4 = |high: u16, low: u16| Ipv4Addr::from(u32::from(high) << 16 | u32::from(low));

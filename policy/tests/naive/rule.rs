@@ -181,7 +181,7 @@ fn attribute<T>(attribute: &Attr<T>, known: impl FnOnce(&T) -> Truth) -> Truth {
     }
 }
 
-fn request<'a>(scene: Scene<'a>) -> Attr<RequestHead<'a>> {
+fn request(scene: Scene<'_>) -> Attr<RequestHead<'_>> {
     if sealed_tls(scene.evidence) {
         Attr::Hidden
     } else {
@@ -189,7 +189,7 @@ fn request<'a>(scene: Scene<'a>) -> Attr<RequestHead<'a>> {
     }
 }
 
-fn response<'a>(scene: Scene<'a>) -> Attr<ResponseHead<'a>> {
+fn response(scene: Scene<'_>) -> Attr<ResponseHead<'_>> {
     if sealed_tls(scene.evidence) {
         Attr::Hidden
     } else {

@@ -140,7 +140,7 @@ fn headers() -> BoxedStrategy<Vec<(&'static str, &'static [u8])>> {
     vec(select(line), 0..=4).boxed()
 }
 
-fn inside(near: Name) -> BoxedStrategy<Inside> {
+fn inside(near: &Name) -> BoxedStrategy<Inside> {
     let shown = || prop_oneof![6 => Just(near.clone()), 1 => name()];
     let host =
         (shown(), weighted(0.15, select(vec![80_u16, 443, 8080]))).prop_map(|(name, port)| {
@@ -238,7 +238,7 @@ pub fn flow() -> BoxedStrategy<Flow> {
                 resolved,
                 request_first,
             )| {
-                inside(name.clone()).prop_map(move |inside| {
+                inside(&name).prop_map(move |inside| {
                     let target = if is_literal || entry == Entry::Redirected {
                         Target::Literal(literal, address_only)
                     } else {
