@@ -14,6 +14,8 @@ const STEP_MAX: usize = 256 * 1024;
 /// Why a body did not get through.
 #[derive(Debug)]
 pub(super) enum BodyFailure {
+    /// More came than the policy lets through; exactly as much as it does has been passed on.
+    Bound,
     /// The source broke off or went against the framing.
     Malformed(BodyError),
     /// The source's connection broke.
@@ -34,6 +36,8 @@ pub(super) struct Body<'a> {
     pub(super) framing: BodyFraming,
     /// Whether the sink gets chunks.
     pub(super) chunked: bool,
+    /// Most bytes of the body that may pass.
+    pub(super) bound: u64,
     /// Longest silence.
     pub(super) idle: Duration,
 }
@@ -50,6 +54,7 @@ pub(super) async fn copy(
         prefix: mut out,
         framing,
         chunked,
+        bound,
         idle,
     } = body;
     let mut decoder = BodyDecoder::new(framing);
@@ -57,7 +62,10 @@ pub(super) async fn copy(
     loop {
         while !buf.is_empty() && !decoder.is_done() {
             let step = decoder.decode(buf).map_err(BodyFailure::Malformed)?;
-            let data = buf.get(step.data.clone()).unwrap_or_default();
+            let whole = buf.get(step.data.clone()).unwrap_or_default();
+            let room = usize::try_from(bound.saturating_sub(*moved)).unwrap_or(usize::MAX);
+            let data = whole.get(..room).unwrap_or(whole);
+            let cut = data.len() < whole.len();
             *moved += data.len() as u64;
             if chunked && !data.is_empty() {
                 out.extend_from_slice(ChunkHeader::new(data.len()).as_bytes());
@@ -72,6 +80,11 @@ pub(super) async fn copy(
             }
             if chunked && !data.is_empty() {
                 out.extend_from_slice(b"\r\n");
+            }
+            if cut {
+                write(to, &out, idle).await?;
+                flush(to, idle).await?;
+                return Err(BodyFailure::Bound);
             }
             buf.advance(step.consumed);
         }
@@ -119,5 +132,39 @@ async fn flush(to: &mut (impl AsyncWrite + Unpin), idle: Duration) -> Result<(),
         Ok(Ok(())) => Ok(()),
         Ok(Err(_)) => Err(BodyFailure::Sink),
         Err(_) => Err(BodyFailure::Idle),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    async fn relay(source: &'static [u8], bound: u64) -> (Result<(), BodyFailure>, Vec<u8>) {
+        let mut from = source;
+        let mut to = Vec::new();
+        let mut buf = BytesMut::new();
+        let body = Body {
+            buf: &mut buf,
+            prefix: b"head;".to_vec(),
+            framing: BodyFraming::Chunked,
+            chunked: true,
+            bound,
+            idle: Duration::from_secs(5),
+        };
+        let mut moved = 0;
+        let ended = copy(&mut from, &mut to, body, &mut moved).await;
+        (ended, to)
+    }
+
+    #[tokio::test]
+    async fn a_body_is_cut_exactly_at_its_bound() {
+        const BODY: &[u8] = b"3\r\nabc\r\n4;x=y\r\ndefg\r\n0\r\n\r\n";
+        let (ended, whole) = relay(BODY, 7).await;
+        ended.unwrap();
+        assert_eq!(whole, b"head;3\r\nabc\r\n4\r\ndefg\r\n0\r\n\r\n");
+        let (ended, cut) = relay(BODY, 5).await;
+        assert!(matches!(ended, Err(BodyFailure::Bound)));
+        assert_eq!(cut, b"head;3\r\nabc\r\n2\r\nde\r\n");
     }
 }

@@ -66,6 +66,8 @@ pub(super) enum Failure {
     BadResponse,
     /// The client's body is malformed.
     BadBody,
+    /// The response went over the bound that the policy sets.
+    Bound,
     /// The client broke off.
     ClientBroke,
     /// Nothing moved for the idle time.
@@ -91,6 +93,15 @@ pub(super) struct Terms<'a> {
     pub(super) closing: bool,
 }
 
+/// What the policy says to a response head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// It may pass, with at most so many bytes of body.
+    Pass { bound: u64 },
+    /// It may not.
+    Refuse,
+}
+
 /// Runs the exchange. `judge` says whether a response head may pass.
 pub(super) async fn run<R, W>(
     client_read: &mut R,
@@ -98,7 +109,7 @@ pub(super) async fn run<R, W>(
     client_write: &mut W,
     upstream: &mut Upstream,
     terms: &Terms<'_>,
-    judge: impl FnMut(&Response) -> bool,
+    judge: impl FnMut(&Response) -> Answer,
     tally: &mut Tally,
 ) -> Ended
 where
@@ -136,6 +147,7 @@ where
                 prefix: head,
                 framing: request.framing,
                 chunked: request.framing == BodyFraming::Chunked,
+                bound: u64::MAX,
                 idle: terms.idle,
             },
             &mut sent,
@@ -161,6 +173,7 @@ where
                     Err(BodyFailure::Malformed(_)) => break Err(Failure::BadBody),
                     Err(BodyFailure::Source) => break Err(Failure::ClientBroke),
                     Err(BodyFailure::Idle) => break Err(Failure::Idle),
+                    Err(BodyFailure::Bound) => break Err(Failure::Bound),
                 },
                 result = &mut receive => break result.map(|r| (r, sending)),
             }
@@ -213,7 +226,7 @@ async fn receive<W: AsyncWrite + Unpin>(
     buf: &mut BytesMut,
     to: &mut W,
     terms: &Terms<'_>,
-    mut judge: impl FnMut(&Response) -> bool,
+    mut judge: impl FnMut(&Response) -> Answer,
     received: &mut Received,
 ) -> Result<Reception, Failure> {
     let request = terms.request;
@@ -243,9 +256,9 @@ async fn receive<W: AsyncWrite + Unpin>(
             received.detail = Some(error.to_string());
             return Err(Failure::BadResponse);
         }
-        if !judge(&response) {
+        let Answer::Pass { bound } = judge(&response) else {
             return Ok(Reception::Refused);
-        }
+        };
         let keep_client = request.keep_alive && !terms.closing;
         let connection = if keep_client {
             Connection::KeepAlive
@@ -265,6 +278,7 @@ async fn receive<W: AsyncWrite + Unpin>(
             prefix: head,
             framing: response.framing,
             chunked: framing == BodyFraming::Chunked,
+            bound,
             idle: terms.idle,
         };
         let mut moved = 0;
@@ -277,6 +291,7 @@ async fn receive<W: AsyncWrite + Unpin>(
             }
             BodyFailure::Source => Failure::UpstreamBroke,
             BodyFailure::Idle => Failure::Idle,
+            BodyFailure::Bound => Failure::Bound,
             BodyFailure::Sink => Failure::ClientBroke,
         })?;
         return Ok(Reception::Complete {

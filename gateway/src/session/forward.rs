@@ -7,7 +7,7 @@ use exitgate_policy::decide::{Decision, Verdict};
 use exitgate_policy::evidence::{Attr, Entry, Protocol, RequestHead};
 use exitgate_policy::name::Authority;
 
-use super::exchange::{self, Ended, Failure, Tally, Terms, Upstream};
+use super::exchange::{self, Answer, Ended, Failure, Tally, Terms, Upstream};
 use super::{Handover, Next, Session, limits_of};
 use crate::enforce::{self, Facts, Standing};
 use crate::heads::{Upgraded, request_head, response_head};
@@ -224,10 +224,19 @@ pub(super) fn settle(ended: Ended, tally: &Tally, record: &mut Record) -> Result
                 Failure::BadBody => (Reason::BadRequest, ClosedBy::Gateway),
                 Failure::ClientBroke => (Reason::ClientGone, ClosedBy::Client),
                 Failure::Idle => (Reason::Idle, ClosedBy::Gateway),
+                Failure::Bound => (
+                    Reason::Policy(exitgate_policy::Reason::RuleDenied),
+                    ClosedBy::Gateway,
+                ),
             };
             record.fields.closed_by = Some(by);
             if answered || failure == Failure::ClientBroke {
-                record.end(VerdictLabel::Error, reason);
+                let verdict = if reason.is_refusal() {
+                    VerdictLabel::Deny
+                } else {
+                    VerdictLabel::Error
+                };
+                record.end(verdict, reason);
                 return Ok(Settled::Broken);
             }
             Err(reason)
@@ -266,9 +275,9 @@ impl Judge<'_> {
         }
     }
 
-    fn response(&self, response: &Response, record: &mut Record) -> bool {
+    fn response(&self, response: &Response, record: &mut Record) -> Answer {
         if self.decision.verdict != Verdict::Undecided && !self.decision.watch_response {
-            return true;
+            return Answer::Pass { bound: u64::MAX };
         }
         let pairs = response.headers.pairs();
         let head = response_head(response, &pairs);
@@ -276,7 +285,12 @@ impl Judge<'_> {
             .facts
             .judge(self.member, Attr::Known(self.head), Attr::Known(head));
         record.decided(&decision);
-        enforce::passes(&decision)
+        if !enforce::passes(&decision) {
+            return Answer::Refuse;
+        }
+        Answer::Pass {
+            bound: decision.body_limit.unwrap_or(u64::MAX),
+        }
     }
 }
 
