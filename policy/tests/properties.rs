@@ -18,7 +18,7 @@ use exitgate_policy::{
 };
 use proptest::{
     prelude::*,
-    test_runner::{Config, TestRunner},
+    test_runner::{Config, RngSeed, TestRunner},
 };
 use worlds::{Flow, NOW, Stage, flow, snapshot, workload};
 
@@ -27,12 +27,14 @@ use worlds::{Flow, NOW, Stage, flow, snapshot, workload};
     reason = "the number of cases is proptest's own variable"
 )]
 fn cases(default: u32) -> Config {
-    let cases = std::env::var("PROPTEST_CASES")
+    let asked: Option<u32> = std::env::var("PROPTEST_CASES")
         .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(default);
+        .and_then(|text| text.parse().ok());
+    let cases = asked.unwrap_or(default);
     Config {
         cases,
+        // The same worlds for everybody; whoever asks for a number of cases gets new ones each time.
+        rng_seed: asked.map_or(RngSeed::Fixed(20_261_120), |_| RngSeed::Random),
         failure_persistence: None,
         max_global_rejects: cases * 4 + 1024,
         ..Config::default()
