@@ -743,17 +743,3 @@ fn servers_of_the_system() {
         ]
     );
 }
-
-#[tokio::test]
-#[ignore = "a measurement: run with --release"]
-async fn a_hit_is_cheap() {
-    let server = zone(300, &["192.0.2.1", "2001:db8::1"]).await;
-    let resolver = resolver(&[server.address]);
-    let ok = name("ok.test");
-    resolver.lookup(&ok).await.unwrap();
-    let start = Instant::now();
-    for _ in 0..1_000_000 {
-        std::hint::black_box(resolver.lookup(&ok).await.unwrap());
-    }
-    println!("{} ns", start.elapsed().as_nanos() / 1_000_000);
-}
