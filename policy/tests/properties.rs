@@ -62,7 +62,6 @@ const MOMENTS: [(Stage, bool); 5] = [
 ];
 
 #[test]
-#[ignore = "the opening of the floor for captured addresses is not settled between engine and interpreter"]
 fn compiled_policies_decide_like_the_naive_interpreter() {
     let mut runner = TestRunner::new(cases(2_000));
     let seen = coverage::Coverage::default();
@@ -93,6 +92,13 @@ fn compiled_policies_decide_like_the_naive_interpreter() {
                     let late = real.verdict == Verdict::Undecided
                         && naive.verdict == Verdict::Allow
                         && flow.at(stage, over, |evidence| evidence.hello.is_pending());
+                    // An Inspect that a Passthrough above may still make void is refused at once: early, never wider.
+                    if real.verdict == Verdict::Deny
+                        && real.reason == Reason::Uninspectable
+                        && naive.verdict == Verdict::Undecided
+                    {
+                        continue;
+                    }
                     prop_assert!(
                         late || real.verdict == naive.verdict,
                         "verdict {:?}\n{}",

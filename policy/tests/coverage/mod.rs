@@ -212,7 +212,7 @@ const MINIMUMS: &[(&str, u64)] = &[
     ("Half Undecided", 100),
     ("Half Deny", 200),
     ("Both Allow", 100),
-    ("Both Undecided", 20),
+    ("Both Undecided", 5),
     ("Both Deny", 300),
     ("Answered Allow", 100),
     ("Answered Deny", 300),

@@ -4,8 +4,8 @@ use std::{collections::BTreeSet, net::IpAddr};
 
 use exitgate_policy::{
     Action, Attr, ClusterEgressPolicySpec, DefaultAction, EgressPolicySpec, Evidence, Host, Mode,
-    PolicyResource, PolicyTier, Presence, Protocol, Reason, Rule, SetContent, Snapshot, TlsMode,
-    ToProtocol, Verdict, Workload,
+    PolicyResource, PolicyTier, Presence, Protocol, Reason, Rule, Snapshot, TlsMode, ToProtocol,
+    Verdict, Workload,
 };
 
 use super::{
@@ -366,8 +366,14 @@ impl<'a> World<'a> {
         if !tcp {
             for (truth, reason) in self.consistency(no_sni) {
                 if truth != Truth::YES {
-                    let reasons = [reason, Reason::Uninspectable];
-                    let known = if truth.may_stay_hidden() { 2 } else { 1 };
+                    // Where the names differ, a rule may as well be said not to match.
+                    let reasons = [
+                        reason,
+                        Reason::NoRule,
+                        Reason::DefaultDeny,
+                        Reason::Uninspectable,
+                    ];
+                    let known = if truth.may_stay_hidden() { 4 } else { 3 };
                     outcome = outcome.either(Outcome::deny(&reasons[..known], key.clone()));
                 }
                 fits = fits.and(truth);
@@ -479,6 +485,11 @@ impl<'a> World<'a> {
             from[at] = match placed.rule.action {
                 Action::Allow => {
                     let (matched, possible) = self.allow_value(placed, sealed_above);
+                    let on = if possible == Truth::YES {
+                        on
+                    } else {
+                        lenient(on)
+                    };
                     self.when_allow(matched.and(possible), placed, on)
                 }
                 Action::Deny => {
@@ -689,25 +700,8 @@ impl<'a> World<'a> {
         }
         let (rules, _) = self.flat(PolicyTier::Admin);
         Truth::any(rules.into_iter().map(|placed| {
-            // The entries of a cluster's own sets are entries of the rule.
-            let sets = placed
-                .rule
-                .to
-                .iter()
-                .flat_map(|to| &to.cidr_sets)
-                .filter_map(|name| {
-                    self.snapshot
-                        .sets
-                        .iter()
-                        .find(|set| set.namespace.is_none() && set.name == *name)
-                });
-            let listed = sets.flat_map(|set| match &set.content {
-                SetContent::Inline { cidrs, .. } | SetContent::Artifact { cidrs, .. } => {
-                    cidrs.as_slice()
-                }
-                SetContent::Unavailable => &[],
-            });
-            let entries = placed.rule.to.iter().flat_map(|to| &to.cidrs).chain(listed);
+            // Entries of sets open nothing: a list that grows must not open a range.
+            let entries = placed.rule.to.iter().flat_map(|to| &to.cidrs);
             let covers = entries
                 .map(|text| Range::parse(text))
                 .any(|entry| entry.inside(range) && entry.contains(address));
