@@ -368,7 +368,7 @@ fn ranges_match(at: Place<'_>, to: &To, named: bool) -> Truth {
 }
 
 fn in_ranges(at: Place<'_>, to: &To, address: IpAddr) -> Truth {
-    let readings = if at.strict() {
+    let readings = if at.strict() || matches!(at.action, Action::Pass | Action::Next) {
         vec![itself(address)]
     } else {
         readings_of(address)

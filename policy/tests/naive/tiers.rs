@@ -558,13 +558,31 @@ impl<'a> World<'a> {
         let mut hidden = false;
         let mut alerts = Vec::new();
         let mut possible_alerts = Vec::new();
+        // Within a tier Inspect beats Passthrough.
+        let inspects = Truth::any(policies.iter().flat_map(|(policy, spec)| {
+            let namespace = Some(self.workload.namespace.as_str());
+            spec.rules
+                .iter()
+                .filter(|rule| mode(rule) == TlsMode::Inspect)
+                .map(move |rule| {
+                    self.value(
+                        Placed {
+                            policy,
+                            namespace,
+                            rule,
+                        },
+                        Truth::NO,
+                    )
+                })
+        }));
         for (policy, spec) in policies {
             let place = |rule: &'a Rule| Placed {
                 policy,
                 namespace: Some(self.workload.namespace.as_str()),
                 rule,
             };
-            let own = Truth::any(spec.rules.iter().map(|rule| self.seals(place(rule))));
+            let own =
+                Truth::any(spec.rules.iter().map(|rule| self.seals(place(rule)))).and(!inspects);
             let sealed = sealed_above.or(own);
             for rule in &spec.rules {
                 let placed = place(rule);
