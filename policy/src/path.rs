@@ -62,7 +62,8 @@ impl RequestPath {
         &self.plain
     }
 
-    /// The second reading: also `%2F`, `%5C`, `\` and repeated slashes taken as one slash.
+    /// The second reading: also `%2F`, `%5C`, `\` and repeated slashes taken as one slash, and segment parameters left
+    /// out.
     pub fn slashed(&self) -> &[u8] {
         self.slashed.as_deref().unwrap_or(&self.plain)
     }
@@ -118,10 +119,12 @@ pub(crate) fn unescape(raw: &[u8]) -> Result<Vec<u8>, PathError> {
     Ok(out)
 }
 
-/// Takes `%2F`, `%5C`, `\` and runs of slashes as one slash.
+/// Takes `%2F`, `%5C`, `\` and runs of slashes as one slash, and leaves the parameters of a segment (`;v=1`) out, as
+/// servlet containers do before they look for a resource.
 fn slash(path: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(path.len());
     let mut rest = path;
+    let mut in_parameters = false;
     while let [byte, tail @ ..] = rest {
         let (byte, tail) = match rest {
             [b'%', b'2', b'F', tail @ ..] | [b'%', b'5', b'C', tail @ ..] | [b'\\', tail @ ..] => {
@@ -129,7 +132,8 @@ fn slash(path: &[u8]) -> Vec<u8> {
             }
             _ => (*byte, tail),
         };
-        if byte != b'/' || out.last() != Some(&b'/') {
+        in_parameters = byte == b';' || (in_parameters && byte != b'/');
+        if !in_parameters && (byte != b'/' || out.last() != Some(&b'/')) {
             out.push(byte);
         }
         rest = tail;
@@ -193,6 +197,10 @@ mod tests {
             ("/a//../b", "/a/b", "/b"),
             ("/x/..\\admin", "/x/..\\admin", "/admin"),
             ("/a%252fb", "/a%252fb", "/a%252fb"),
+            ("/admin;v=1/x", "/admin;v=1/x", "/admin/x"),
+            ("/a/..;/admin", "/a/..;/admin", "/admin"),
+            ("/a/;x/b;y", "/a/;x/b;y", "/a/b"),
+            ("/a;x%2fb", "/a;x%2Fb", "/a/b"),
             ("/caf%c3%a9", "/caf%C3%A9", "/caf%C3%A9"),
         ] {
             let path = RequestPath::parse(raw.as_bytes()).unwrap();

@@ -247,10 +247,12 @@ fn basic(value: &[u8]) -> Option<(String, Vec<u8>)> {
     let decoded = STANDARD.decode(rest.trim_ascii()).ok()?;
     let colon = decoded.iter().position(|&b| b == b':')?;
     let (name, password) = decoded.split_at_checked(colon)?;
-    Some((
-        String::from_utf8(name.to_vec()).ok()?,
-        password.get(1..)?.to_vec(),
-    ))
+    let password = password.get(1..)?.to_vec();
+    // HMAC pads its key with zeros: a password with trailing NULs would equal the one without.
+    if password.contains(&0) {
+        return None;
+    }
+    Some((String::from_utf8(name.to_vec()).ok()?, password))
 }
 
 #[cfg(test)]

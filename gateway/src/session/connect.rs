@@ -111,6 +111,10 @@ impl Session {
             Some(upstream) => upstream,
             None => match self.dial_literal(&live, &mut standing, &mut record).await {
                 Ok(upstream) => upstream,
+                // Cleartext HTTP can be told why, in its own language.
+                Err(reason) if standing.facts.protocol == Attr::Known(Protocol::Http) => {
+                    return self.refuse(record, reason).await;
+                }
                 Err(reason) => return self.close_tunnel(record, reason).await,
             },
         };
@@ -149,6 +153,8 @@ impl Session {
             _ => None,
         };
         if let Some(name) = shown {
+            record.fields.host = Some(name.to_string());
+            record.fields.detail = Some(format!("requested as {literal}"));
             let mut by_name = standing.facts.clone();
             by_name.name = Attr::Known(name);
             by_name.address = Attr::Pending;

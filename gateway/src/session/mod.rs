@@ -263,6 +263,9 @@ impl Session {
         request: &Request,
         record: &mut Record,
     ) -> Result<Option<String>, Reason> {
+        if request.headers.all("proxy-authorization").nth(1).is_some() {
+            return Err(Reason::ProxyAuthRequired);
+        }
         let shown = Shown {
             source: self.conn.peer.ip(),
             sans: &self.conn.sans,

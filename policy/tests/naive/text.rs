@@ -60,6 +60,13 @@ fn reading(raw: &[u8], slashes: bool) -> Vec<u8> {
         }
     }
     if slashes {
+        // Parameters of a segment are no part of it for a server that knows them.
+        let named = |segment: &[u8]| {
+            let end = segment.iter().position(|byte| *byte == b';');
+            segment[..end.unwrap_or(segment.len())].to_vec()
+        };
+        let segments: Vec<_> = bytes.split(|byte| *byte == b'/').map(named).collect();
+        bytes = segments.join(&b'/');
         bytes.dedup_by(|a, b| *a == b'/' && *b == b'/');
     }
     remove_dots(&bytes)
