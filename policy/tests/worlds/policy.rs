@@ -333,10 +333,13 @@ pub fn rule_in(tier: Option<PolicyTier>) -> BoxedStrategy<Rule> {
                 expires_at: expires_at.map(str::to_owned),
                 reason: None,
             };
-            let mode = if action == Action::Deny || (action == Action::Alert && mode == TlsMode::Passthrough) {
-                TlsMode::Auto
-            } else {
-                mode
+            // What an Inspect on a Pass or Next that cannot be carried out means for later Allows is the engine's own
+            // decision (they do not match); its tables have it, the interpreter does not.
+            let mode = match (action, mode) {
+                (Action::Deny, _)
+                | (Action::Alert, TlsMode::Passthrough)
+                | (Action::Pass | Action::Next, TlsMode::Inspect) => TlsMode::Auto,
+                (_, mode) => mode,
             };
             if tls.is_some() || mode != TlsMode::Auto {
                 let tls = tls.unwrap_or_default();
