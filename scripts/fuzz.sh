@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Runs every fuzz target for some seconds each (10 unless SECONDS_EACH says otherwise), or those that are named. Where there
+# Runs every fuzz target for some seconds each (10 unless SECONDS_EACH says otherwise), or those that are named, from the same seed
+# unless FUZZ_SEED says otherwise (0 takes a new one each time). Where there
 # is no C++ compiler for libFuzzer, the seed corpora run as regression tests instead.
 set -euo pipefail
 cd "$(dirname "$0")/../tests/fuzz"
@@ -26,7 +27,7 @@ for target in "${targets[@]}"; do
     echo "$target for $seconds s"
     found=$(mktemp -d)
     mkdir -p "artifacts/$target"
-    "$built/$target" "$found" "corpus/$target" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -max_len=16384 \
+    "$built/$target" "$found" "corpus/$target" -max_total_time="$seconds" -seed="${FUZZ_SEED:-1}" -timeout=10 -rss_limit_mb=2048 -max_len=16384 \
         -artifact_prefix="artifacts/$target/" -print_final_stats=1 2>&1 | grep -E 'DONE|stat::(number|average|peak)|panicked|ERROR|SUMMARY|Test unit' \
         || { echo "$target: finding, see tests/fuzz/artifacts/$target"; exit 1; }
     rm -rf "$found"

@@ -124,6 +124,13 @@ impl Headers {
         self.end_to_end().collect()
     }
 
+    /// Takes fields out of what is passed on, and so out of what is judged.
+    pub(super) fn keep_back(&mut self, is_ours: impl Fn(&str) -> bool) {
+        for field in &mut self.fields {
+            field.end_to_end &= !is_ours(field.name.of_str(&self.text));
+        }
+    }
+
     /// The values of one field; `name` in lower case.
     pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
         self.iter()

@@ -121,7 +121,7 @@ pub fn parse_request(buf: &[u8], limits: &Limits) -> Result<Parse<Request>, Head
     let parts = RequestLine::split(line, limits)?;
     let (version, method) = (parts.version, parts.method);
     let (target, path) = parse_target(parts.method, parts.target)?;
-    let Some((headers, hints)) = parse_fields(buf, start, &mut lines, limits)? else {
+    let Some((mut headers, hints)) = parse_fields(buf, start, &mut lines, limits)? else {
         return Ok(Parse::Partial);
     };
 
@@ -131,12 +131,17 @@ pub fn parse_request(buf: &[u8], limits: &Limits) -> Result<Parse<Request>, Head
         b"OPTIONS" | b"TRACE" => parse_max_forwards(&headers)?,
         _ => None,
     };
+    let expect_continue = parse_expect(&headers, version)?;
+    if !expect_continue {
+        // From an HTTP/1.0 client it means nothing, and a 100 would be of no use there.
+        headers.keep_back(|name| name == "expect");
+    }
     let path_start = method.len() + 1 + (parts.target.len() - path.len());
     let head = Request {
         method: Span::new(0, method.len()),
         path_and_query: Span::new(path_start, path_start + path.len()),
         keep_alive: !hints.close && (version == Version::Http11 || hints.keep_alive),
-        expect_continue: parse_expect(&headers, version)?,
+        expect_continue,
         upgrade: (version == Version::Http11 && hints.upgrade)
             .then(|| Upgrade::of(&headers))
             .flatten(),

@@ -58,8 +58,6 @@ pub fn write_request_head(
     for (name, original, value) in request.headers.forwarded() {
         match name {
             "content-length" | "host" => {}
-            // From an HTTP/1.0 client it means nothing, and a 100 would be of no use there.
-            "expect" if !request.expect_continue => {}
             "max-forwards" if request.max_forwards.is_some() => {
                 let left = request.max_forwards.unwrap_or_default().saturating_sub(1);
                 write_number_field(out, original, left);
