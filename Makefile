@@ -7,7 +7,7 @@ help:
 	@echo 'make lint    format check, clippy, cargo-deny, tidiness'
 	@echo 'make demo    run the bundled example and print its verdict table'
 	@echo 'make fuzz    every fuzz target for a short while'
-	@echo 'make bench   measure the gateway beside Squid, tinyproxy and a bare relay (about 20 minutes)'
+	@echo 'make bench   measure the gateway beside Squid, tinyproxy and a bare relay (at most 12 minutes after the build)'
 	@echo 'make setup   only install what is missing'
 
 setup:

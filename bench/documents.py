@@ -80,3 +80,21 @@ metadata: {{name: {name}, namespace: default}}
 spec:
   rules:
 {"".join(rules)}""")
+
+
+def opening(folder, base, upstream, certificate, key):
+    """Settings and a rule that have TLS to the two HTTPS ports opened: the rule judges the method."""
+    (folder / "opening.yaml").write_text(f"""\
+apiVersion: exitgate.dev/v1alpha1
+kind: EgressGateway
+metadata: {{name: default}}
+spec:
+  tls:
+    inspection: "On"
+    authority: {{certFile: {certificate}, keyFile: {key}}}
+    systemRootsFile: {upstream}
+""")
+    write_policy(folder, "opened", [
+        f"  - name: web\n    action: Allow\n"
+        f"    to: {{hosts: [\"*.origin.test\"], ports: [{base + 4}, {base + 5}]}}\n"
+        f"    http: {{methods: [GET]}}\n"])

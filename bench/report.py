@@ -9,6 +9,13 @@ GOALS = {
     "bulk": ("cpu_s_per_gb", 0.45, "CPU s/GB"),
     "forward-rps": ("cpu_us_per_op", 18, "CPU µs"),
     "idle": ("kib_per_tunnel", 8, "KiB"),
+    "tls-http1": ("cpu_us_per_op", 18, "CPU µs"),
+    "tls-http2": ("cpu_us_per_op", 16, "CPU µs"),
+    "forward-rps@1": ("cpu_us_per_op", 18, "CPU µs"),
+    "tls-http1@1": ("cpu_us_per_op", 18, "CPU µs"),
+    "tls-new": ("cpu_us_per_op", 430, "CPU µs"),
+    "tls-new-reuse": ("cpu_us_per_op", 250, "CPU µs"),
+    "tls-new-name": ("cpu_us_per_op", 480, "CPU µs"),
 }
 TITLES = {
     "connect-rate": "CONNECT by name, one byte, close",
@@ -17,6 +24,13 @@ TITLES = {
     "bulk": "Bulk download, segments of 1,448 bytes",
     "forward-rps": "Plain HTTP GET, keep-alive",
     "idle": "Idle tunnels",
+    "tls-http1": "GET inside opened TLS, HTTP/1.1 keep-alive",
+    "tls-http2": "GET inside opened TLS, HTTP/2",
+    "forward-rps@1": "Plain HTTP GET, keep-alive, all parties on one CPU",
+    "tls-http1@1": "GET inside opened TLS, HTTP/1.1 keep-alive, all parties on one CPU",
+    "tls-new": "New opened connection, one GET, the leaf cached",
+    "tls-new-reuse": "New opened connection, one GET, the leaf cached, the origin keeps connections",
+    "tls-new-name": "New opened connection, one GET, the leaf minted",
 }
 
 
@@ -88,6 +102,8 @@ def mode_table(mode, peers):
 def goal_table(modes):
     out = ["\n### Goals\n", "| | goal | Exitgate | best of Squid and tinyproxy | |", "|---|---:|---:|---:|---|"]
     for mode, (key, goal, unit) in GOALS.items():
+        if mode not in modes:
+            continue
         peers = {p: [r for r in rows if "failed" not in r] for p, rows in modes.get(mode, {}).items()}
         base = median(peers.get("direct", []), "latency_us", "p50") or 0
 
@@ -97,8 +113,8 @@ def goal_table(modes):
                 return p50 - base if p50 else None
             return median(peers.get(peer, []), key)
 
-        ours = value("Exitgate")
-        others = [v for v in (value("Squid"), value("tinyproxy")) if v is not None]
+        ours = value("Exitgate") or value("Exitgate (opening TLS)")
+        others = [v for v in map(value, ("Squid", "tinyproxy", "Squid (opening TLS)")) if v is not None]
         best = min(others) if others else None
         said = "not measured" if ours is None else "reached" if ours <= goal else (
             f"missed by {ours / goal - 1:.0%}")
@@ -131,6 +147,19 @@ def get_table(rows):
     return out
 
 
+def flood_lines(rows):
+    def latencies(found):
+        return ", ".join(f"{key} {number(median(found, 'latency_us', key))} µs" for key in ("p50", "p99"))
+
+    before, *after = rows["rss_kib"]
+    return [f"\n### {rows['asked']:,} names that were not asked for before\n",
+            f"- refused for coming too fast: {rows['refused']:,}",
+            f"- resident: {before / 1024:.1f} MiB before, {' '.join(f'{kib / 1024:.1f}' for kib in after)} MiB on the way",
+            f"- another client, a new connection for each GET to a known name: alone {latencies([rows['alone']])}; "
+            f"beside 32 clients that ask for one known name {latencies([rows['known']])}; "
+            f"beside 32 that ask for new ones {latencies(rows['meanwhile'])} (medians)"]
+
+
 def markdown(results):
     m = results["machine"]
     out = [f"{m['date']}, {m['cpu']}, {m['cpus']} CPUs, Linux {m['kernel']}, commit {m['commit']}. "
@@ -142,6 +171,8 @@ def markdown(results):
         out += list_table(results["list"])
     if results.get("gets"):
         out += get_table(results["gets"])
+    if results.get("flood"):
+        out += flood_lines(results["flood"])
     if modes:
         out += goal_table(modes)
     return "\n".join(out) + "\n"

@@ -25,7 +25,9 @@ TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
 LOAD = TARGET / "release" / "exitgate-bench"
 GATEWAY = TARGET / "release" / "exitgate"
 BASE, PORT = 9400, 9480
+SQUID_CERTGEN = "/usr/lib/squid/security_file_certgen"
 CA = RUN / "ca.pem"
+PROXY_CA, PROXY_KEY = RUN / "proxy-ca.pem", RUN / "proxy-ca.key"
 CPUS = os.cpu_count() or 1
 LOAD_CPU, PROXY_CPU = "0", str(CPUS - 1)
 ALLOWED = "echo.origin.test"
@@ -73,12 +75,25 @@ def relay_splice(folder, hosts):
     return [*relay(folder, hosts), "--splice"]
 
 
-def squid(folder, hosts):
+def squid(folder, hosts, bump=False):
     rules = "http_access allow localhost"
     if hosts:
         rules = f'acl listed dstdomain "{documents.host_file(folder, hosts, ALLOWED)}"\n{rules} listed'
     soft = int(subprocess.run(["sh", "-c", "ulimit -Hn"], capture_output=True, text=True).stdout)
-    conf = fill("squid.conf", folder / "squid.conf", port=PORT, dir=folder, rules=rules, descriptors=soft)
+    options = ""
+    if bump:
+        shutil.rmtree(folder / "certificates", ignore_errors=True)
+        certgen = [SQUID_CERTGEN, "-s", folder / "certificates", "-M", "64MB"]
+        subprocess.run([*map(str, certgen), "-c"], check=True, stdout=subprocess.DEVNULL)
+        for path in (folder / "certificates").rglob("*"):
+            shutil.chown(path, "proxy", "proxy")
+        shutil.chown(folder / "certificates", "proxy", "proxy")
+        options = " ssl-bump generate-host-certificates=on dynamic_cert_mem_cache_size=64MB " \
+                  f"tls-cert={PROXY_CA} tls-key={PROXY_KEY}"
+        rules += "\n" + (HERE / "peers" / "squid-bump.conf").read_text()
+        rules = Template(rules).substitute(certgen=" ".join(map(str, certgen)), ca=CA)
+    conf = fill("squid.conf", folder / "squid.conf", port=PORT, dir=folder, rules=rules, descriptors=soft,
+                options=options)
     shutil.chown(folder, "proxy", "proxy")
     return [shutil.which("squid") or "/usr/sbin/squid", "-N", "-f", conf]
 
@@ -88,7 +103,11 @@ def tinyproxy(folder, hosts):
     return with_resolver([shutil.which("tinyproxy") or "/usr/bin/tinyproxy", "-d", "-c", conf])
 
 
-def exitgate(folder, hosts, rules=10):
+def squid_bump(folder, hosts):
+    return squid(folder, hosts, bump=True)
+
+
+def exitgate(folder, hosts, rules=10, opening=False):
     policies = folder / "policies"
     shutil.rmtree(policies, ignore_errors=True)
     policies.mkdir()
@@ -96,8 +115,14 @@ def exitgate(folder, hosts, rules=10):
         documents.list_policy(policies, hosts, ALLOWED)
     else:
         documents.rule_policy(policies, rules, BASE)
+    if opening:
+        documents.opening(policies, BASE, CA, PROXY_CA, PROXY_KEY)
     return [GATEWAY, "up", policies, "--listen", f"127.0.0.1:{PORT}", "--dns-server", "127.0.0.1:53",
             "--records", folder / "records.jsonl"]
+
+
+def exitgate_opening(folder, hosts, **options):
+    return exitgate(folder, hosts, opening=True, **options)
 
 
 PEERS = {
@@ -107,9 +132,13 @@ PEERS = {
     "Squid": squid,
     "tinyproxy": tinyproxy,
     "Exitgate": exitgate,
+    "Squid (opening TLS)": squid_bump,
+    "Exitgate (opening TLS)": exitgate_opening,
 }
 TUNNELS = ["direct", "bare relay", "Squid", "tinyproxy", "Exitgate"]
 HTTP = ["direct", "Squid", "tinyproxy", "Exitgate"]
+# A tunnel that stays closed is the floor of those that are opened.
+OPENED = ["direct", "bare relay", "Squid (opening TLS)", "Exitgate (opening TLS)"]
 # mode: who takes part, arguments of the load, segment size, all parties on one CPU
 MODES = {
     "connect-rate": (TUNNELS, ["--workers", "32"], 0, False),
@@ -117,6 +146,14 @@ MODES = {
     "ping-pong": (TUNNELS, ["--workers", "1"], 0, True),
     "bulk": ([*TUNNELS, "bare relay (splice)"], ["--workers", "4"], 1448, False),
     "forward-rps": (HTTP, ["--workers", "32"], 0, False),
+    "tls-http1": (OPENED, ["--workers", "16"], 0, False),
+    "tls-http2": (["direct", "bare relay", "Exitgate (opening TLS)"], ["--workers", "16"], 0, False),
+    # The same without wake-ups across CPUs, which cost more in a virtual machine than the work.
+    "forward-rps@1": (HTTP, ["--workers", "32"], 0, True),
+    "tls-http1@1": (OPENED, ["--workers", "16"], 0, True),
+    "tls-new": (OPENED, ["--workers", "16"], 0, False),
+    "tls-new-reuse": (OPENED, ["--workers", "16"], 0, False),
+    "tls-new-name": (OPENED, ["--workers", "16"], 0, False),
     "idle": (TUNNELS[1:], ["--count", "4000"], 0, False),
 }
 
@@ -128,7 +165,7 @@ class Proxy:
         self.name, self.process, self.ready = name, None, 0.0
         if PEERS[name] is None:
             return
-        folder = RUN / name.lower().replace(" ", "-").replace("(", "").replace(")", "")
+        folder = RUN / name.lower().translate(str.maketrans(" ", "-", "(),"))
         folder.mkdir(parents=True, exist_ok=True)
         command = PEERS[name](folder, hosts, **options)
         started = time.monotonic()
@@ -180,16 +217,16 @@ class Origin:
 
 
 def load(mode, proxy, origin, arguments=(), seconds=2.0, mss=0, one_cpu=False):
-    command = [LOAD, "load", mode, "--base", BASE, "--ca", CA, "--seconds", seconds, "--mss", mss,
-               "--origin-pids", origin.process.pid, *arguments]
+    command = [LOAD, "load", mode.partition("@")[0], "--base", BASE, "--ca", CA, "--seconds", seconds, "--mss", mss,
+               "--trust", PROXY_CA, "--origin-pids", origin.process.pid, *arguments]
     if proxy.process:
         command += ["--proxy", f"127.0.0.1:{PORT}", "--pids", proxy.process.pid]
     if one_cpu:
         proxy.move(LOAD_CPU)
     try:
-        done = subprocess.run(pinned(LOAD_CPU, command), capture_output=True, text=True, timeout=180)
+        done = subprocess.run(pinned(LOAD_CPU, command), capture_output=True, text=True, timeout=60)
     except subprocess.TimeoutExpired:
-        return {"failed": "took more than 180 s"}
+        return {"failed": "took more than 60 s"}
     finally:
         if one_cpu:
             proxy.move(PROXY_CPU)
@@ -209,7 +246,13 @@ def compare(results, options):
     for mode in options.modes:
         for peer in options.peers:
             table.get(mode, {}).pop(peer, None)
+    took = 0
     for number in range(options.rounds):
+        # The long list and the 60 GETs come after the rounds and take up to two and a half minutes.
+        started = time.monotonic()
+        if number and started + took + 150 > options.deadline:
+            say(f"{options.minutes} minutes do not hold another round: {number} were measured")
+            break
         for mss in sorted({MODES[m][2] for m in options.modes}):
             with Origin(mss) as origin:
                 for peer in options.peers:
@@ -218,6 +261,7 @@ def compare(results, options):
                         todo.remove("idle")
                     if todo:
                         one_peer(table, number, peer, todo, origin, options)
+        took = time.monotonic() - started
 
 
 def one_peer(table, number, peer, modes, origin, options):
@@ -267,7 +311,10 @@ def gets(results, options):
     rows = results.setdefault("gets", {})
     cases = [("direct", "direct", {}), ("Squid", "Squid", {}), ("tinyproxy", "tinyproxy", {}),
              ("Exitgate, 10 rules", "Exitgate", {"rules": 10}),
-             ("Exitgate, 10,000 rules", "Exitgate", {"rules": 10_000})]
+             ("Exitgate, 10,000 rules", "Exitgate", {"rules": 10_000}),
+             ("direct, https", "direct", {}),
+             ("Squid, https opened", "Squid (opening TLS)", {}),
+             ("Exitgate, https opened", "Exitgate (opening TLS)", {})]
     with Origin(0) as origin:
         for name, peer, settings in cases:
             if peer not in options.peers:
@@ -278,11 +325,48 @@ def gets(results, options):
                 say(f"{name}: does not start: {e}")
                 continue
             time.sleep(0.3)
-            load("get", proxy, origin, ["--workers", "1", "--count", "5"])
-            rows[name] = load("get", proxy, origin, ["--workers", "1", "--count", "60"])
+            mode = "tls-new-reuse" if "https" in name else "get"
+            load(mode, proxy, origin, ["--workers", "1", "--count", "5"])
+            rows[name] = load(mode, proxy, origin, ["--workers", "1", "--count", "60"])
             rows[name]["ready_s"] = round(proxy.ready, 2)
             say(f"60 GETs {name:24}", rows[name].get("latency_us"), rows[name].get("first_error") or "")
             proxy.stop()
+
+
+def resident(process):
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    return int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1])
+
+
+def flood(results, options):
+    """Names that nobody asked for before, and what they do to memory and to another client."""
+    rows = results["flood"] = {"asked": 0, "refused": 0, "rss_kib": [], "meanwhile": []}
+    other = ["--workers", "1"]
+
+    def beside(mode, proxy, origin):
+        """What the other client sees while 32 others ask, and what those got."""
+        command = [LOAD, "load", mode, "--base", BASE, "--ca", CA, "--trust", PROXY_CA, "--seconds", 12,
+                   "--workers", 32, "--proxy", f"127.0.0.1:{PORT}"]
+        crowd = subprocess.Popen(pinned(LOAD_CPU, command), stdout=subprocess.PIPE, text=True)
+        time.sleep(1)
+        seen = load("tls-new-reuse", proxy, origin, other, 10)
+        return seen, json.loads(crowd.communicate()[0])
+
+    with Origin(0) as origin:
+        proxy = Proxy("Exitgate (opening TLS)")
+        time.sleep(0.3)
+        load("tls-new-reuse", proxy, origin, other, 1)
+        rows["alone"] = load("tls-new-reuse", proxy, origin, other, 5)
+        rows["known"], _ = beside("tls-new", proxy, origin)
+        rows["rss_kib"].append(resident(proxy.process))
+        while rows["asked"] < options.flood:
+            seen, done = beside("tls-new-name", proxy, origin)
+            rows["meanwhile"].append(seen)
+            rows["asked"] += done["operations"] + done["errors"]
+            rows["refused"] += done["errors"]
+            rows["rss_kib"].append(resident(proxy.process))
+            say(f"{rows['asked']} new names, {rows['refused']} refused, {rows['rss_kib'][-1]} KiB resident")
+        proxy.stop()
 
 
 def machine():
@@ -300,7 +384,9 @@ def arguments():
     a.add_argument("--modes", type=names(MODES), default=list(MODES), help="comma-separated; empty for none")
     a.add_argument("--rounds", type=int, default=3)
     a.add_argument("--seconds", type=float, default=2.0)
+    a.add_argument("--minutes", type=float, default=12, help="no round begins that would not end in time")
     a.add_argument("--list", type=int, default=1_000_000, help="size of the long list; 0 leaves it out")
+    a.add_argument("--flood", type=int, default=0, help="so many names that were not asked for before; takes minutes")
     a.add_argument("--no-gets", action="store_true", help="leave out the 60 GETs")
     a.add_argument("--no-build", action="store_true", help="measure the binaries that are there")
     a.add_argument("--keep", action="store_true", help="add to the results of the last run")
@@ -314,17 +400,23 @@ def main():
     if not options.no_build:
         subprocess.run(["cargo", "build", "--release", "--locked", "-p", "exitgate", "-p", "exitgate-bench"],
                        cwd=ROOT, check=True)
+    options.deadline = time.monotonic() + 60 * options.minutes
     RUN.mkdir(exist_ok=True)
     RUN.chmod(0o755)
     out = RUN / "results.json"
     results = json.loads(out.read_text()) if options.keep and out.exists() else {}
     results["machine"] = machine()
+    subprocess.run([LOAD, "authority", "--cert", PROXY_CA, "--key", PROXY_KEY], check=True)
+    PROXY_KEY.chmod(0o640)
+    shutil.chown(PROXY_KEY, group="proxy") if shutil.which("squid") else None
     try:
         compare(results, options)
         if options.list:
             big_list(results, options)
         if not options.no_gets:
             gets(results, options)
+        if options.flood:
+            flood(results, options)
     finally:
         out.write_text(json.dumps(results, indent=1))
         text = report.markdown(results)

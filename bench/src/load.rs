@@ -1,7 +1,8 @@
 //! Runs one mode: workers, a warm-up, the timed window, one JSON line.
 
+use crate::https::{self, Names};
 use crate::measure::{Run, Window};
-use crate::{Result, modes, net, tls};
+use crate::{Result, modes, net, origin, tls};
 use clap::ValueEnum;
 use rustls::ClientConfig;
 use serde_json::Value;
@@ -29,6 +30,16 @@ pub(crate) enum Mode {
     ForwardRps,
     /// A new connection for each GET
     Get,
+    /// GET inside TLS with keep-alive
+    TlsHttp1,
+    /// The same over HTTP/2
+    TlsHttp2,
+    /// A new connection and a handshake for each GET; the origin closes after each answer
+    TlsNew,
+    /// The same with an origin that keeps connections and sessions
+    TlsNewReuse,
+    /// The same with a name that was not asked for before
+    TlsNewName,
     /// Open tunnels that say nothing
     Idle,
 }
@@ -43,6 +54,9 @@ pub(crate) struct Options {
     pub(crate) base: u16,
     #[arg(long)]
     ca: PathBuf,
+    /// The CA of a proxy that opens TLS
+    #[arg(long)]
+    trust: Option<PathBuf>,
     #[arg(long, default_value = "echo.origin.test")]
     pub(crate) host: String,
     #[arg(long, default_value_t = 16)]
@@ -64,13 +78,22 @@ pub(crate) struct Options {
 pub(crate) struct Context {
     pub(crate) o: Options,
     pub(crate) tls: Arc<ClientConfig>,
+    pub(crate) http1: Arc<ClientConfig>,
+    pub(crate) h2: Arc<ClientConfig>,
     pub(crate) run: Run,
 }
 
 pub(crate) async fn run(o: Options) -> Result<()> {
-    let tls = tls::client(&o.ca)?;
+    let client = |alpn: &[u8]| tls::client(&o.ca, o.trust.as_deref(), alpn);
+    let (tls, http1, h2) = (client(b"")?, client(b"http/1.1")?, client(b"h2")?);
     let run = Run::new(o.count);
-    let c = Rc::new(Context { o, tls, run });
+    let c = Rc::new(Context {
+        o,
+        tls,
+        http1,
+        h2,
+        run,
+    });
     let record = match c.o.mode {
         Mode::Idle => modes::idle(&c).await?,
         _ => drive(&c).await,
@@ -99,6 +122,13 @@ async fn drive(c: &Rc<Context>) -> Value {
             Mode::Bulk => workers.spawn_local(modes::bulk(c)),
             Mode::ForwardRps => workers.spawn_local(modes::forward(c)),
             Mode::Get => workers.spawn_local(modes::get(c)),
+            Mode::TlsHttp1 => workers.spawn_local(https::http1(c)),
+            Mode::TlsHttp2 => workers.spawn_local(https::http2(c)),
+            Mode::TlsNew => workers.spawn_local(https::new(c, origin::HTTPS_ONCE, Names::One)),
+            Mode::TlsNewReuse => workers.spawn_local(https::new(c, origin::HTTPS, Names::One)),
+            Mode::TlsNewName => {
+                workers.spawn_local(https::new(c, origin::HTTPS_ONCE, Names::Fresh))
+            }
             Mode::Idle => break,
         };
     }

@@ -11,6 +11,7 @@
 
 mod cpu;
 mod dns;
+mod https;
 mod load;
 mod measure;
 mod modes;
@@ -33,10 +34,12 @@ struct Args {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Serve echo, TLS echo, HTTP and bulk on four ports, and DNS
+    /// Serve echo, TLS echo, HTTP, bulk and two kinds of HTTPS on six ports, and DNS
     Origin(origin::Options),
     /// A CONNECT relay without policy, accounting or records: what the system calls alone cost
     Relay(relay::Options),
+    /// Make a CA for proxies that open TLS: a certificate and its key
+    Authority(tls::Authority),
     /// Run one mode against a proxy (or directly) and print one JSON line
     Load(load::Options),
 }
@@ -52,6 +55,7 @@ fn run() -> Result<()> {
         match args.command {
             Command::Origin(o) => origin::run(o).await,
             Command::Relay(o) => relay::run(o).await,
+            Command::Authority(o) => tls::authority(&o),
             Command::Load(o) => load::run(o).await,
         }
     })

@@ -35,6 +35,11 @@ impl Run {
         }
     }
 
+    /// A number that no other operation of this program gets.
+    pub(crate) fn number(&self) -> u64 {
+        self.left.get()
+    }
+
     /// Whether there is another operation to do.
     pub(crate) fn take(&self) -> bool {
         let left = self.left.get();

@@ -9,7 +9,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
@@ -20,7 +20,7 @@ impl Context {
     }
 
     /// Counts an operation, or its failure without turning the worker into a busy loop.
-    async fn record(&self, started: Instant, r: io::Result<()>) {
+    pub(crate) async fn record(&self, started: Instant, r: io::Result<()>) {
         match r {
             Ok(()) => self.run.done(started.elapsed()),
             Err(e) => {
@@ -32,7 +32,7 @@ impl Context {
 }
 
 /// Closing, seen from both sides, is part of an operation.
-async fn close(mut s: TcpStream) -> io::Result<()> {
+pub(crate) async fn close(mut s: TcpStream) -> io::Result<()> {
     s.shutdown().await?;
     let mut buf = [0; 64];
     let end = async { while let Ok(1..) = s.read(&mut buf).await {} };
@@ -130,8 +130,12 @@ fn request(c: &Context) -> (SocketAddr, String) {
 }
 
 /// Sends a request and reads its answer; true if the connection may carry another one.
-async fn exchange(s: &mut TcpStream, request: &[u8]) -> io::Result<bool> {
+pub(crate) async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(
+    s: &mut S,
+    request: &[u8],
+) -> io::Result<bool> {
     s.write_all(request).await?;
+    s.flush().await?;
     let (head, mut body) = net::read_head(s).await?;
     if head.get(9..12) != Some(b"200") {
         let line = head.split(|b| *b == b'\r').next().unwrap_or_default();

@@ -1,6 +1,8 @@
-//! The server behind every measurement. Ports from `base`: echo, TLS echo, HTTP/1.1, bulk.
+//! The server behind every measurement. Ports from `base`: echo, TLS echo, HTTP/1.1, bulk, HTTPS, and
+//! HTTPS that keeps neither connections nor sessions.
 
 use crate::{Result, dns, net, tls};
+use bytes::Bytes;
 use std::future::Future;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -16,10 +18,16 @@ pub(crate) const ECHO: u16 = 0;
 pub(crate) const TLS: u16 = 1;
 pub(crate) const HTTP: u16 = 2;
 pub(crate) const BULK: u16 = 3;
+pub(crate) const HTTPS: u16 = 4;
+pub(crate) const HTTPS_ONCE: u16 = 5;
 
 const CHUNK: usize = 256 * 1024;
 const REPLY: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 100\r\n\r\n\
     0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789";
+
+const REPLY_ONCE: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 100\r\nConnection: close\r\n\r\n\
+    0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789";
+const BODY: &[u8] = REPLY.split_at(REPLY.len() - 100).1;
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -36,7 +44,10 @@ pub(crate) struct Options {
 }
 
 pub(crate) async fn run(o: Options) -> Result<()> {
-    let acceptor = TlsAcceptor::from(tls::server(&o.ca)?);
+    let servers = tls::servers(&o.ca)?;
+    let acceptor = TlsAcceptor::from(servers.plain);
+    let https = TlsAcceptor::from(servers.https);
+    let once = TlsAcceptor::from(servers.once);
     let chunk: Rc<[u8]> = vec![b'y'; CHUNK].into();
     let at = |offset| SocketAddr::from((Ipv4Addr::LOCALHOST, o.base + offset));
     let mut jobs = JoinSet::new();
@@ -52,7 +63,25 @@ pub(crate) async fn run(o: Options) -> Result<()> {
             }
         }
     }));
-    jobs.spawn_local(serve(at(HTTP), o.mss, http));
+    jobs.spawn_local(serve(at(HTTP), o.mss, |s| http(s, false)));
+    jobs.spawn_local(serve(at(HTTPS), o.mss, move |s| {
+        let acceptor = https.clone();
+        async move {
+            match acceptor.accept(s).await {
+                Ok(s) if s.get_ref().1.alpn_protocol() == Some(b"h2") => http2(s).await,
+                Ok(s) => http(s, false).await,
+                Err(_) => {}
+            }
+        }
+    }));
+    jobs.spawn_local(serve(at(HTTPS_ONCE), o.mss, move |s| {
+        let acceptor = once.clone();
+        async move {
+            if let Ok(s) = acceptor.accept(s).await {
+                http(s, true).await;
+            }
+        }
+    }));
     jobs.spawn_local(serve(at(BULK), o.mss, move |s| bulk(s, Rc::clone(&chunk))));
     net::say("ready");
     while let Some(job) = jobs.join_next().await {
@@ -95,18 +124,40 @@ fn asks_to_close(head: &[u8]) -> bool {
         .any(|w| w.eq_ignore_ascii_case(FIELD))
 }
 
-async fn http(mut s: TcpStream) {
+async fn http<S: AsyncRead + AsyncWrite + Unpin>(mut s: S, once: bool) {
     let mut buf = Vec::with_capacity(2048);
     loop {
         while let Some(end) = net::head_end(&buf) {
             let last = asks_to_close(&buf[..end]);
             buf.drain(..end);
-            if s.write_all(REPLY).await.is_err() || last {
+            let reply = if once { REPLY_ONCE } else { REPLY };
+            if s.write_all(reply).await.is_err() || s.flush().await.is_err() {
+                return;
+            }
+            if last || once {
+                drop(s.shutdown().await);
                 return;
             }
         }
         if buf.len() > 64 * 1024 || !matches!(s.read_buf(&mut buf).await, Ok(1..)) {
             return;
+        }
+    }
+}
+
+async fn http2<S: AsyncRead + AsyncWrite + Unpin + 'static>(s: S) {
+    let Ok(mut connection) = h2::server::handshake(s).await else {
+        return;
+    };
+    while let Some(Ok((_, mut respond))) = connection.accept().await {
+        let head = http::Response::builder()
+            .header("content-type", "text/plain")
+            .header("content-length", "100")
+            .body(());
+        if let Ok(head) = head
+            && let Ok(mut body) = respond.send_response(head, false)
+        {
+            drop(body.send_data(Bytes::from_static(BODY), true));
         }
     }
 }

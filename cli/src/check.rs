@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use exitgate_controller::source::{self, Loaded, Options};
+use exitgate_policy::DefaultAction;
 use serde_json::json;
 
 use crate::failure::{Failure, PROBLEM};
@@ -54,6 +55,10 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
             output::line(format_args!("{diagnostic}"))?;
         }
         output::line(format_args!("{}", summary(&loaded, errors, warnings)))?;
+        if loaded.snapshot.policies.is_empty() && errors == 0 {
+            let action = loaded.snapshot.settings.default_action;
+            output::line(format_args!("no policies: {}", without_policies(action)))?;
+        }
     }
     let failed = errors > 0 || args.strict && warnings > 0;
     Ok(if failed {
@@ -73,6 +78,14 @@ fn summary(loaded: &Loaded, errors: usize, warnings: usize) -> String {
     let errors = plural(errors, "error", "errors");
     let warnings = plural(warnings, "warning", "warnings");
     format!("{files}: {errors}, {warnings}")
+}
+
+/// What holds where no policy is.
+pub(crate) fn without_policies(action: DefaultAction) -> &'static str {
+    match action {
+        DefaultAction::Allow => "defaultAction is Allow, so everything public is allowed",
+        DefaultAction::Deny => "everything is denied",
+    }
 }
 
 pub(crate) fn plural(number: usize, one: &str, many: &str) -> String {

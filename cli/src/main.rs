@@ -3,6 +3,7 @@
 //! Each subcommand is a module with `Args` and `run`; [`output`] is the only place that writes to standard output and
 //! [`serve`] the only one that knows the gateway.
 
+mod ca;
 mod check;
 mod demo;
 mod explain;
@@ -41,6 +42,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Ca(ca::Args),
     Check(check::Args),
     Demo(demo::Args),
     Explain(explain::Args),
@@ -59,6 +61,7 @@ struct VersionArgs {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match cli.command {
+        Command::Ca(args) => ca::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Explain(args) => explain::run(&args),

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use exitgate_gateway::live::ApplyError;
+use exitgate_gateway::live::{ApplyError, Secrets};
 use exitgate_gateway::{Gateway, Options, StartError};
 use exitgate_policy::{Problem, Snapshot};
 use exitgate_runtime::logging::{self, LogLevel};
@@ -32,6 +32,7 @@ impl Server {
     /// Starts a gateway, inside a tokio runtime, on a snapshot whose settings are final; `bound` is told the role and URL of each listener.
     pub(crate) fn start(
         snapshot: Snapshot,
+        secrets: &Secrets,
         log: Log,
         mut bound: impl FnMut(&str, &str),
     ) -> Result<Self, Failure> {
@@ -40,7 +41,7 @@ impl Server {
             base: PathBuf::from("/"),
             log,
         };
-        let (gateway, _problems) = Gateway::start(snapshot, &options, |listener| {
+        let (gateway, _problems) = Gateway::start(snapshot, secrets, &options, |listener| {
             bound(listener.kind.as_str(), &listener.url());
         })
         .map_err(|error| failure(&error))?;
@@ -55,8 +56,8 @@ impl Server {
     }
 
     /// Puts another snapshot in force and tells its revision; where it is refused, everything stays as it is.
-    pub(crate) fn apply(&self, snapshot: Snapshot) -> Result<String, Refused> {
-        match self.gateway.apply(snapshot) {
+    pub(crate) fn apply(&self, snapshot: Snapshot, secrets: &Secrets) -> Result<String, Refused> {
+        match self.gateway.apply(snapshot, secrets) {
             Ok((revision, _problems)) => Ok(revision.to_string()),
             Err(ApplyError::Policy(problems)) => Err(Refused::Policy(problems)),
             Err(other) => Err(Refused::Settings(other.to_string())),

@@ -6,12 +6,12 @@ use std::process::ExitCode;
 
 use exitgate_controller::source::{self, Diagnostic, Loaded, Options, Watcher};
 use exitgate_policy::{
-    DefaultAction, EgressGatewaySpec, EnforcementMode, Overflow, PolicyResource, PolicySet,
-    RecordSink, SinkType, Snapshot,
+    EgressGatewaySpec, EnforcementMode, Overflow, PolicyResource, PolicySet, RecordSink, SinkType,
+    Snapshot,
 };
 use exitgate_runtime::signals::Signals;
 
-use crate::check::plural;
+use crate::check::{plural, without_policies};
 use crate::failure::Failure;
 use crate::output::note;
 use crate::serve::{self, Refused, Server};
@@ -105,9 +105,14 @@ async fn serve(args: &Args, log: serve::Log) -> Result<ExitCode, Failure> {
         note(format_args!("{line}"));
     }
     args.overlay(&mut loaded.snapshot.settings)?;
-    let server = Server::start(loaded.snapshot.clone(), log, |role, url| {
-        note(format_args!("listening {role} {url}"));
-    })?;
+    let server = Server::start(
+        loaded.snapshot.clone(),
+        &loaded.secrets,
+        log,
+        |role, url| {
+            note(format_args!("listening {role} {url}"));
+        },
+    )?;
     note(format_args!("ready revision={}", short(&server.revision())));
     loop {
         tokio::select! {
@@ -158,7 +163,7 @@ fn reload(args: &Args, current: &mut Loaded, watcher: &mut Watcher, server: &Ser
         ));
     }
     let before = server.revision();
-    match server.apply(loaded.snapshot.clone()) {
+    match server.apply(loaded.snapshot.clone(), &loaded.secrets) {
         Ok(revision) if revision == before => {
             note(format_args!("unchanged revision={}", short(&revision)));
         }
@@ -199,13 +204,9 @@ fn show(diagnostics: &[Diagnostic]) {
 fn overview(loaded: &Loaded, policies: &PolicySet, directory: &str) -> Vec<String> {
     let snapshot = &loaded.snapshot;
     let mut lines = Vec::new();
-    let opened = snapshot.settings.default_action == DefaultAction::Allow;
     if snapshot.policies.is_empty() {
-        lines.push(if opened {
-            format!("warning: no policies in {directory}: defaultAction is Allow, so everything public is allowed")
-        } else {
-            format!("warning: no policies in {directory}: everything is denied")
-        });
+        let effect = without_policies(snapshot.settings.default_action);
+        lines.push(format!("warning: no policies in {directory}: {effect}"));
     }
     if snapshot.settings.enforcement.mode == EnforcementMode::Audit {
         lines.push(

@@ -9,8 +9,8 @@
 )]
 
 use exitgate_policy::{
-    ClusterDomainSetSpec, ClusterEgressPolicySpec, DomainSetSpec, EgressGatewaySpec,
-    EgressPolicySpec,
+    ClusterDomainSetSpec, ClusterEgressPolicySpec, CredentialSpec, DomainSetSpec,
+    EgressGatewaySpec, EgressPolicySpec,
 };
 use kube::CustomResource;
 use schemars::JsonSchema;
@@ -69,6 +69,27 @@ pub struct EgressPolicyContent(pub EgressPolicySpec);
 )]
 #[serde(transparent)]
 pub struct ClusterEgressPolicyContent(pub ClusterEgressPolicySpec);
+
+/// A secret and the destinations it may be added to requests for.
+#[derive(CustomResource, Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[kube(
+    group = "exitgate.dev",
+    version = "v1alpha1",
+    kind = "EgressCredential",
+    namespaced,
+    plural = "egresscredentials",
+    shortname = "egc",
+    category = "exitgate",
+    doc = "A secret and the destinations it may be added to requests for.",
+    printcolumn(name = "Header", type_ = "string", json_path = ".spec.header"),
+    printcolumn(
+        name = "Age",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp"
+    )
+)]
+#[serde(transparent)]
+pub struct EgressCredentialContent(pub CredentialSpec);
 
 /// A reusable list of names and address ranges for the policies of one namespace.
 #[derive(CustomResource, Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -141,15 +162,17 @@ pub struct EgressGatewayContent(pub EgressGatewaySpec);
 pub enum Kind {
     ClusterEgressDomainSet,
     ClusterEgressPolicy,
+    EgressCredential,
     EgressDomainSet,
     EgressGateway,
     EgressPolicy,
 }
 
 impl Kind {
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::ClusterEgressDomainSet,
         Self::ClusterEgressPolicy,
+        Self::EgressCredential,
         Self::EgressDomainSet,
         Self::EgressGateway,
         Self::EgressPolicy,
@@ -159,6 +182,7 @@ impl Kind {
         match self {
             Self::ClusterEgressDomainSet => "ClusterEgressDomainSet",
             Self::ClusterEgressPolicy => "ClusterEgressPolicy",
+            Self::EgressCredential => "EgressCredential",
             Self::EgressDomainSet => "EgressDomainSet",
             Self::EgressGateway => "EgressGateway",
             Self::EgressPolicy => "EgressPolicy",
@@ -171,7 +195,7 @@ impl Kind {
 
     pub fn is_namespaced(self) -> bool {
         match self {
-            Self::EgressDomainSet | Self::EgressPolicy => true,
+            Self::EgressCredential | Self::EgressDomainSet | Self::EgressPolicy => true,
             Self::ClusterEgressDomainSet | Self::ClusterEgressPolicy | Self::EgressGateway => false,
         }
     }
@@ -186,6 +210,7 @@ impl Kind {
             Self::ClusterEgressPolicy => {
                 generator().into_root_schema_for::<ClusterEgressPolicySpec>()
             }
+            Self::EgressCredential => generator().into_root_schema_for::<CredentialSpec>(),
             Self::EgressDomainSet => generator().into_root_schema_for::<DomainSetSpec>(),
             Self::EgressGateway => generator().into_root_schema_for::<EgressGatewaySpec>(),
             Self::EgressPolicy => generator().into_root_schema_for::<EgressPolicySpec>(),
@@ -206,6 +231,7 @@ mod tests {
         let definitions = [
             ClusterEgressDomainSet::crd(),
             ClusterEgressPolicy::crd(),
+            EgressCredential::crd(),
             EgressDomainSet::crd(),
             EgressGateway::crd(),
             EgressPolicy::crd(),

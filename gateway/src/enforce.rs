@@ -32,6 +32,8 @@ pub(crate) struct Facts {
     pub(crate) address: Attr<IpAddr>,
     pub(crate) protocol: Attr<Protocol>,
     pub(crate) hello: Attr<Box<Hello>>,
+    /// Its TLS was opened: what is inside is seen.
+    pub(crate) inspected: bool,
 }
 
 fn borrow<T>(attr: &Attr<T>) -> Attr<&T> {
@@ -59,6 +61,7 @@ impl Facts {
             address,
             protocol: Attr::Pending,
             hello: Attr::Pending,
+            inspected: false,
         }
     }
 
@@ -84,7 +87,7 @@ impl Facts {
             hello,
             request,
             response,
-            inspected: false,
+            inspected: self.inspected,
         }
     }
 
@@ -100,14 +103,25 @@ impl Facts {
             .decide(&self.evidence(request, response), clock::unix_seconds())
     }
 
-    /// Asks with nothing of HTTP: what is pending before the first bytes, absent in raw TCP, hidden inside TLS.
+    /// Asks with nothing of HTTP: absent in raw TCP, to come otherwise. Whether what is inside TLS can come is the
+    /// policy's to say.
     pub(crate) fn judge_connection(&self, member: &Member) -> Decision {
         match self.protocol {
             Attr::Known(Protocol::Tcp) => self.judge(member, Attr::Absent, Attr::Absent),
-            Attr::Known(Protocol::Tls) => self.judge(member, Attr::Hidden, Attr::Hidden),
-            Attr::Known(Protocol::Http) | Attr::Absent | Attr::Hidden | Attr::Pending => {
-                self.judge(member, Attr::Pending, Attr::Pending)
-            }
+            Attr::Known(Protocol::Http | Protocol::Tls)
+            | Attr::Absent
+            | Attr::Hidden
+            | Attr::Pending => self.judge(member, Attr::Pending, Attr::Pending),
+        }
+    }
+
+    /// Whether the policy could want to look into TLS to this flow's name at all.
+    pub(crate) fn inspectable(&self, member: &Member) -> bool {
+        match &self.name {
+            Attr::Known(name) => member
+                .view
+                .inspectable(name, self.port, clock::unix_seconds()),
+            Attr::Absent | Attr::Hidden | Attr::Pending => false,
         }
     }
 
@@ -195,7 +209,7 @@ pub(crate) async fn addresses(
 fn reason_of(error: ResolveError) -> Reason {
     match error {
         ResolveError::NoAddress => Reason::NoAddress,
-        ResolveError::Timeout => Reason::DialTimeout,
+        ResolveError::Timeout => Reason::ResolveTimeout,
         ResolveError::Malformed
         | ResolveError::NoServers
         | ResolveError::NotFound

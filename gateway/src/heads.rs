@@ -35,6 +35,7 @@ pub(crate) fn response_head<'a>(
         status: response.status,
         headers: pairs,
         content_length: response.content_length,
-        bodiless: response.bodiless,
+        // What follows a 101 is no content of HTTP, and not nothing either.
+        bodiless: response.bodiless && response.status != 101,
     }
 }

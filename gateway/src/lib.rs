@@ -4,16 +4,20 @@
     allow(clippy::disallowed_methods, reason = "tests play clients and origins")
 )]
 
+pub mod authority;
 mod dial;
 mod enforce;
 pub mod evidence;
 mod heads;
 pub mod http1;
+mod http2;
 pub mod identity;
+mod inject;
 pub mod limits;
 pub mod live;
 pub mod metrics;
 pub mod net;
+pub mod origin;
 pub mod reason;
 pub mod record;
 mod refuse;

@@ -1,5 +1,6 @@
 //! What a client is told when something is refused or fails, in HTTP/1.
 
+use exitgate_policy::Reason as PolicyReason;
 use exitgate_policy::decide::RuleRef;
 use serde::Serialize;
 
@@ -22,13 +23,22 @@ struct Problem<'a> {
     ask: String,
 }
 
-/// RFC 9457 problem document with the status line and fields of the refusal. The connection closes after it.
-pub(crate) fn render(
+/// What a refusal says, whatever protocol carries it.
+pub(crate) struct Refusal {
+    pub(crate) status: u16,
+    /// One line for people.
+    pub(crate) detail: String,
+    /// RFC 9457 problem document.
+    pub(crate) body: Vec<u8>,
+}
+
+/// Puts a refusal into words. `delivered`: the origin has the request.
+pub(crate) fn explain(
     record: &Record,
     reason: Reason,
     status: Option<u16>,
     delivered: bool,
-) -> Vec<u8> {
+) -> Refusal {
     let fields = &record.fields;
     let rule = fields.decision.as_ref().and_then(|d| d.rule.as_ref());
     let status = status.unwrap_or(match reason {
@@ -50,6 +60,21 @@ pub(crate) fn render(
     };
     let mut body = serde_json::to_vec(&problem).unwrap_or_default();
     body.push(b'\n');
+    Refusal {
+        status,
+        detail: problem.detail,
+        body,
+    }
+}
+
+/// The refusal as an HTTP/1 response. The connection closes after it.
+pub(crate) fn render(
+    record: &Record,
+    reason: Reason,
+    status: Option<u16>,
+    delivered: bool,
+) -> Vec<u8> {
+    let Refusal { status, body, .. } = explain(record, reason, status, delivered);
     let mut head = format!(
         "HTTP/1.1 {status} {}\r\nContent-Type: application/problem+json\r\nContent-Length: {}\r\nCache-Control: no-store\r\nExitgate-Reason: {}\r\nExitgate-Decision: {}\r\n",
         phrase(status),
@@ -111,7 +136,8 @@ fn ask(record: &Record, reason: Reason, target: &str) -> String {
         |w| format!("{}/{}", w.namespace, w.name),
     );
     match reason {
-        Reason::Policy(_) | Reason::PolicyChanged | Reason::ProtocolNotAllowed => format!(
+        Reason::Policy(reason) => ask_about(record, reason, &who, target),
+        Reason::PolicyChanged | Reason::ProtocolNotAllowed => format!(
             "Ask whoever owns the egress policies of {who} for an Allow rule that covers {target}, and quote decision {}.",
             record.id()
         ),
@@ -128,6 +154,66 @@ fn ask(record: &Record, reason: Reason, target: &str) -> String {
     }
 }
 
+/// What would help against a verdict of the policy; nothing is promised that no rule can give.
+fn ask_about(record: &Record, reason: PolicyReason, who: &str, target: &str) -> String {
+    let id = record.id();
+    let rule = record
+        .fields
+        .decision
+        .as_ref()
+        .and_then(|d| d.rule.as_ref());
+    match (reason, rule) {
+        (PolicyReason::RuleDenied, Some(rule)) => format!(
+            "Ask whoever owns {} about its rule {:?}, and quote decision {id}.",
+            crate::record::policy_name(rule),
+            rule.rule
+        ),
+        (
+            PolicyReason::LinkLocal
+            | PolicyReason::Metadata
+            | PolicyReason::Multicast
+            | PolicyReason::SelfAddress
+            | PolicyReason::Unspecified,
+            _,
+        ) => format!("Nothing: no rule can open {target}. The decision is {id}."),
+        (PolicyReason::EmbeddedIpv4, _) => format!(
+            "Connect to the IPv4 address itself; no rule can open it in this form. The decision is {id}."
+        ),
+        (PolicyReason::ClusterInternal | PolicyReason::Loopback | PolicyReason::NonPublic, _) => {
+            format!(
+                "Ask the platform team for an Admin rule whose cidrs open the address of {target}, and quote decision {id}."
+            )
+        }
+        (PolicyReason::NameMismatch | PolicyReason::PortMismatch | PolicyReason::SniMissing, _) => {
+            format!(
+                "Let the client show the same name and port in CONNECT, TLS and Host; the decision is {id}."
+            )
+        }
+        (
+            PolicyReason::CredentialUnavailable
+            | PolicyReason::InjectConflict
+            | PolicyReason::InjectImpossible
+            | PolicyReason::PolicyError
+            | PolicyReason::SetUnavailable
+            | PolicyReason::Uninspectable
+            | PolicyReason::UnresolvedAddress,
+            _,
+        ) => format!(
+            "Quote decision {id} to whoever owns the egress policies of {who}: {} says what to correct.",
+            reason.code()
+        ),
+        (
+            PolicyReason::Allowed
+            | PolicyReason::DefaultDeny
+            | PolicyReason::NoRule
+            | PolicyReason::RuleDenied,
+            _,
+        ) => format!(
+            "Ask whoever owns the egress policies of {who} for an Allow rule that covers {target}, and quote decision {id}."
+        ),
+    }
+}
+
 /// The reason phrase of a status that we send ourselves.
 pub(crate) fn phrase(status: u16) -> &'static str {
     match status {
@@ -139,6 +225,7 @@ pub(crate) fn phrase(status: u16) -> &'static str {
         408 => "Request Timeout",
         414 => "URI Too Long",
         417 => "Expectation Failed",
+        421 => "Misdirected Request",
         429 => "Too Many Requests",
         431 => "Request Header Fields Too Large",
         502 => "Bad Gateway",

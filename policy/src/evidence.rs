@@ -100,7 +100,7 @@ pub struct RequestHead<'a> {
     pub authority: Option<&'a Authority>,
     /// All header lines.
     pub headers: Headers<'a>,
-    /// The declared length of the body.
+    /// The declared length of the body, 0 where there is none; `None` where one follows whose length is not declared.
     pub content_length: Option<u64>,
 }
 

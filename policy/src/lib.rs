@@ -17,13 +17,14 @@ pub mod name;
 pub mod path;
 pub mod pattern;
 pub mod reason;
+pub mod secret;
 pub mod snapshot;
 pub mod time;
 
-pub use compile::{ObjectRef, PolicySet, Problem, Severity, compile};
+pub use compile::{InspectedNames, ObjectRef, PolicySet, Problem, Severity, Subtree, compile};
 pub use decide::{
-    Assurance, Candidate, Decision, Explanation, Outcome, Phase, RuleRef, SelectedPolicy, Shadow,
-    ShadowKind, Tier, TlsAction, Verdict, View,
+    Assurance, Candidate, Decision, Explanation, Injection, Outcome, Phase, RuleRef,
+    SelectedPolicy, Shadow, ShadowKind, Tier, TlsAction, Verdict, View,
 };
 pub use evidence::{
     Attr, Entry, Evidence, Headers, Hello, Protocol, RequestHead, ResponseHead, TlsVersion,
@@ -34,4 +35,7 @@ pub use name::{Authority, Host, Name, NameError};
 pub use path::{PathError, RequestPath};
 pub use pattern::{HostPattern, PatternError};
 pub use reason::Reason;
-pub use snapshot::{PolicyResource, SetContent, SetResource, Snapshot, Workload};
+pub use secret::{SecretError, SecretValue};
+pub use snapshot::{
+    CredentialResource, PolicyResource, SetContent, SetResource, Snapshot, Workload,
+};

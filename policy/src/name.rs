@@ -1,6 +1,7 @@
 //! Names, hosts and authorities, parsed once and canonical from then on.
 
 use std::{
+    borrow::Cow,
     fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
@@ -56,57 +57,7 @@ const MAX_LABEL: usize = 63;
 impl Name {
     /// Parses a name and brings it into canonical form.
     pub fn parse(text: &[u8]) -> Result<Self, NameError> {
-        // A longer input cannot become a valid name, and the IDNA code should not see it.
-        if text.len() > 1_024 {
-            return Err(NameError::LongName);
-        }
-        let ascii = text.iter().all(u8::is_ascii);
-        if ascii && text.iter().all(|&byte| !byte.is_ascii_uppercase()) && !has_a_label(text) {
-            return Self::from_canonical(
-                std::str::from_utf8(text).map_err(|_| NameError::Character)?,
-            );
-        }
-        if ascii {
-            let lower = text.to_ascii_lowercase();
-            if !has_a_label(&lower) {
-                return Self::from_canonical(
-                    std::str::from_utf8(&lower).map_err(|_| NameError::Character)?,
-                );
-            }
-        }
-        if text.iter().any(|&byte| {
-            byte.is_ascii() && !is_name_byte(byte.to_ascii_lowercase()) && byte != b'.'
-        }) {
-            return Err(NameError::Character);
-        }
-        let mapped = idna::domain_to_ascii_cow(text, idna::AsciiDenyList::URL)
-            .map_err(|_| NameError::Idna)?;
-        Self::from_canonical(&mapped)
-    }
-
-    fn from_canonical(text: &str) -> Result<Self, NameError> {
-        if text.is_empty() {
-            return Err(NameError::Empty);
-        }
-        let text = text.strip_suffix('.').unwrap_or(text);
-        if text.len() > MAX_NAME {
-            return Err(NameError::LongName);
-        }
-        for label in text.split('.') {
-            if label.is_empty() {
-                return Err(NameError::EmptyLabel);
-            }
-            if label.len() > MAX_LABEL {
-                return Err(NameError::LongLabel);
-            }
-            if !label.bytes().all(is_name_byte) {
-                return Err(NameError::Character);
-            }
-        }
-        if ends_in_number(text) {
-            return Err(NameError::NumericEnd);
-        }
-        Ok(Self(text.into()))
+        canonical(text).map(|text| Self(text.into()))
     }
 
     /// The canonical text.
@@ -120,6 +71,61 @@ impl Name {
         matches!(text, "localhost" | "ip6-localhost" | "ip6-loopback")
             || text.ends_with(".localhost")
     }
+}
+
+/// The canonical form of a name; most names are in it already, and long lists are quick to read for that.
+pub(crate) fn canonical(text: &[u8]) -> Result<Cow<'_, str>, NameError> {
+    // A longer input cannot become a valid name, and the IDNA code should not see it.
+    if text.len() > 1_024 {
+        return Err(NameError::LongName);
+    }
+    let ascii = text.is_ascii();
+    if ascii && !text.iter().any(u8::is_ascii_uppercase) && !has_a_label(text) {
+        let text = std::str::from_utf8(text).map_err(|_| NameError::Character)?;
+        return checked(text).map(Cow::Borrowed);
+    }
+    if ascii {
+        let lower = text.to_ascii_lowercase();
+        if !has_a_label(&lower) {
+            let lower = std::str::from_utf8(&lower).map_err(|_| NameError::Character)?;
+            return checked(lower).map(|text| Cow::Owned(text.to_owned()));
+        }
+    }
+    if text
+        .iter()
+        .any(|&byte| byte.is_ascii() && !is_name_byte(byte.to_ascii_lowercase()) && byte != b'.')
+    {
+        return Err(NameError::Character);
+    }
+    let mapped =
+        idna::domain_to_ascii_cow(text, idna::AsciiDenyList::URL).map_err(|_| NameError::Idna)?;
+    checked(&mapped).map(|text| Cow::Owned(text.to_owned()))
+}
+
+/// The text without its root dot, if it is a name.
+fn checked(text: &str) -> Result<&str, NameError> {
+    if text.is_empty() {
+        return Err(NameError::Empty);
+    }
+    let text = text.strip_suffix('.').unwrap_or(text);
+    if text.len() > MAX_NAME {
+        return Err(NameError::LongName);
+    }
+    for label in text.as_bytes().split(|&byte| byte == b'.') {
+        if label.is_empty() {
+            return Err(NameError::EmptyLabel);
+        }
+        if label.len() > MAX_LABEL {
+            return Err(NameError::LongLabel);
+        }
+        if !label.iter().copied().all(is_name_byte) {
+            return Err(NameError::Character);
+        }
+    }
+    if ends_in_number(text) {
+        return Err(NameError::NumericEnd);
+    }
+    Ok(text)
 }
 
 fn is_name_byte(byte: u8) -> bool {

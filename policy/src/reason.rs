@@ -29,6 +29,10 @@ reasons! {
     DefaultDeny => "default-deny",
     /// An IPv6 address that carries an IPv4 address which is closed.
     EmbeddedIpv4 => "embedded-ipv4",
+    /// A credential that has to be added does not exist.
+    CredentialUnavailable => "credential-unavailable",
+    /// Two different credentials would have to be added in one header.
+    InjectConflict => "inject-conflict",
     /// A credential would have to be added where that is not possible.
     InjectImpossible => "inject-impossible",
     /// A link-local address.

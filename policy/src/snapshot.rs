@@ -22,6 +22,9 @@ pub struct Snapshot {
     pub policies: Vec<PolicyResource>,
     /// All domain sets.
     pub sets: Vec<SetResource>,
+    /// All credentials, without their values: those travel apart and are part of no digest.
+    #[serde(default)]
+    pub credentials: Vec<CredentialResource>,
     /// The workloads that are known.
     pub workloads: Vec<Workload>,
     /// Whether the documents come from a directory; only there may a rule open loopback.
@@ -91,6 +94,23 @@ pub enum SetContent {
     Unavailable,
 }
 
+/// One credential without its value.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CredentialResource {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// The header that is set or replaced.
+    pub header: String,
+    /// Text before the secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefix: Option<String>,
+    /// Host patterns that it may be sent to.
+    pub hosts: Vec<String>,
+}
+
 /// One workload.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -113,8 +133,13 @@ pub struct Workload {
 impl Snapshot {
     /// The hash of the sorted list of resource names and digests: equal wherever the content is equal, whatever the order.
     pub fn revision(&self) -> String {
-        let mut lines: Vec<String> =
-            Vec::with_capacity(self.policies.len() + self.sets.len() + self.workloads.len() + 2);
+        let mut lines: Vec<String> = Vec::with_capacity(
+            self.policies.len()
+                + self.sets.len()
+                + self.credentials.len()
+                + self.workloads.len()
+                + 2,
+        );
         lines.push(format!(
             "settings/{} {}",
             self.gateway,
@@ -144,6 +169,14 @@ impl Snapshot {
                 content @ (SetContent::Inline { .. } | SetContent::Unavailable) => digest(content),
             };
             lines.push(format!("set/{scope}/{} {content}", set.name));
+        }
+        for credential in &self.credentials {
+            lines.push(format!(
+                "credential/{}/{} {}",
+                credential.namespace,
+                credential.name,
+                digest(credential)
+            ));
         }
         for workload in &self.workloads {
             lines.push(format!(

@@ -13,8 +13,8 @@ mod naive;
 mod worlds;
 
 use exitgate_policy::{
-    Action, Decision, Mode, PolicyResource, PolicySet, Reason, ShadowKind, Snapshot, Verdict,
-    compile,
+    Action, Decision, Mode, PolicyResource, PolicySet, Reason, ShadowKind, Snapshot, TlsAction,
+    Verdict, compile,
 };
 use proptest::{
     prelude::*,
@@ -46,18 +46,28 @@ fn compiled(snapshot: &Snapshot) -> PolicySet {
     set.unwrap_or_else(|| panic!("a world has no errors: {problems:#?}"))
 }
 
-fn decide(set: &PolicySet, flow: &Flow, stage: Stage, over: bool) -> Decision {
-    flow.at(stage, over, |evidence| {
+type Moment = (Stage, bool);
+
+fn decide(set: &PolicySet, flow: &Flow, moment: Moment, opened: bool) -> Decision {
+    flow.at(moment, opened, |evidence| {
         set.view(&workload()).decide(evidence, NOW)
     })
 }
 
+/// Whether the TLS of this flow is opened.
+fn opens(set: &PolicySet, flow: &Flow) -> bool {
+    let decision = decide(set, flow, (Stage::Both, false), false);
+    decision.tls == TlsAction::Inspect && decision.verdict != Verdict::Deny
+}
+
 /// The stages of a flow, and the last one once more with what is missing gone for good.
-const MOMENTS: [(Stage, bool); 5] = [
+const MOMENTS: [Moment; 7] = [
     (Stage::Asked, false),
     (Stage::Half, false),
     (Stage::Both, false),
     (Stage::Both, true),
+    (Stage::Inside, false),
+    (Stage::Inside, true),
     (Stage::Answered, false),
 ];
 
@@ -71,13 +81,15 @@ fn compiled_policies_decide_like_the_naive_interpreter() {
             let set = compiled(&snapshot);
             seen.world(&snapshot);
             for flow in &flows {
-                for (stage, over) in MOMENTS {
-                    let real = decide(&set, flow, stage, over);
-                    let naive = flow.at(stage, over, |evidence| {
+                let opened = opens(&set, flow);
+                for moment in MOMENTS {
+                    let (stage, over) = moment;
+                    let real = decide(&set, flow, moment, opened);
+                    let naive = flow.at(moment, opened, |evidence| {
                         seen.evidence(evidence);
                         naive::judge(&snapshot, &workload(), evidence, NOW)
                     });
-                    seen.verdict(stage, &real);
+                    seen.verdict(stage, flow.is_tls(), &real);
                     let context = format!(
                         "{stage:?} over={over}\n{}\n{flow:?}\nreal  {real:?}\nnaive {naive:?}\n",
                         serde_json::to_string(&(
@@ -87,33 +99,18 @@ fn compiled_policies_decide_like_the_naive_interpreter() {
                         ))
                         .unwrap()
                     );
-                    // The index takes all rules by name together: where a further name may come, an Allow may wait for it
-                    // although no rule would mind. That is late, never wrong.
-                    let late = real.verdict == Verdict::Undecided
-                        && naive.verdict == Verdict::Allow
-                        && flow.at(stage, over, |evidence| evidence.hello.is_pending());
-                    // So may a denial where a literal and the address of the name it shows are judged together.
-                    let late = late
-                        || (real.verdict == Verdict::Undecided
-                            && flow.at(stage, over, |evidence| {
-                                evidence.literal.is_some() && evidence.address.is_pending()
-                            }));
-                    // An Inspect that a Passthrough above may still make void is refused at once: early, never wider.
-                    if real.verdict == Verdict::Deny
-                        && real.reason == Reason::Uninspectable
-                        && naive.verdict == Verdict::Undecided
-                    {
-                        continue;
-                    }
-                    prop_assert!(
-                        late || real.verdict == naive.verdict,
-                        "verdict {:?}\n{}",
-                        real.verdict,
-                        context
-                    );
+                    prop_assert_eq!(real.verdict, naive.verdict, "verdict\n{}", context);
+                    prop_assert_eq!(real.tls, naive.tls, "tls\n{}", context);
                     if real.verdict == Verdict::Undecided {
                         continue;
                     }
+                    let mut injected: Vec<_> = real
+                        .inject
+                        .iter()
+                        .map(|add| (add.name.to_string(), add.header.to_string()))
+                        .collect();
+                    injected.sort();
+                    prop_assert_eq!(&injected, &naive.inject, "inject\n{}", context);
                     prop_assert!(
                         naive.permits(real.reason),
                         "reason {}\n{}",
@@ -159,7 +156,7 @@ fn compiled_policies_decide_like_the_naive_interpreter() {
                     );
                     let kind = real.shadow.as_ref().map(|shadow| shadow.kind);
                     let late = kind == Some(ShadowKind::WouldNeedContent)
-                        && flow.at(stage, over, |evidence| evidence.hello.is_pending());
+                        && flow.at(moment, opened, |evidence| evidence.hello.is_pending());
                     prop_assert!(
                         late || naive.shadow.contains(&kind),
                         "shadow {:?}\n{}",
@@ -189,10 +186,11 @@ proptest! {
     #[test]
     fn a_verdict_never_changes_once_it_is_there(snapshot in snapshot(), flow in flow()) {
         let set = compiled(&snapshot);
-        let last = decide(&set, &flow, Stage::Answered, false);
+        let opened = opens(&set, &flow);
+        let last = decide(&set, &flow, (Stage::Answered, false), opened);
         prop_assert_ne!(last.verdict, Verdict::Undecided, "everything is known");
         for stage in Stage::ALL {
-            let earlier = decide(&set, &flow, stage, false);
+            let earlier = decide(&set, &flow, (stage, false), opened);
             if earlier.verdict != Verdict::Undecided {
                 prop_assert_eq!(earlier.verdict, last.verdict, "at {:?}: {:#?}\nat last: {:#?}", stage, earlier, last);
             }
@@ -209,8 +207,9 @@ proptest! {
         let other = Snapshot { policies: shuffled, ..snapshot.clone() };
         prop_assert_eq!(snapshot.revision(), other.revision());
         let (one, two) = (compiled(&snapshot), compiled(&other));
-        for (stage, over) in MOMENTS {
-            let (first, second) = (decide(&one, &flow, stage, over), decide(&two, &flow, stage, over));
+        let opened = opens(&one, &flow);
+        for moment in MOMENTS {
+            let (first, second) = (decide(&one, &flow, moment, opened), decide(&two, &flow, moment, opened));
             prop_assert_eq!(first.verdict, second.verdict);
             prop_assert_eq!(first.reason, second.reason);
             prop_assert_eq!(first.rule, second.rule);
@@ -225,6 +224,7 @@ proptest! {
         deny in worlds::rule_in(None).prop_map(|mut rule| {
             rule.action = Action::Deny;
             rule.tls = None;
+            rule.inject = None;
             rule.name = "further".to_owned();
             rule
         }),
@@ -249,8 +249,9 @@ proptest! {
         let (Some(before), (Some(after), _)) = (Some(compiled(&snapshot)), compile(&more)) else {
             return Err(TestCaseError::reject("the rule cannot stand there"));
         };
-        for (stage, over) in MOMENTS {
-            let (old, new) = (decide(&before, &flow, stage, over), decide(&after, &flow, stage, over));
+        let opened = opens(&before, &flow);
+        for moment in MOMENTS {
+            let (old, new) = (decide(&before, &flow, moment, opened), decide(&after, &flow, moment, opened));
             prop_assert!(
                 new.verdict != Verdict::Allow || old.verdict == Verdict::Allow,
                 "{:#?}\nbecame {:#?}", old, new
@@ -266,13 +267,15 @@ proptest! {
             PolicyResource::Namespaced { spec, .. } => spec.mode == Mode::Enforce,
         });
         let (with, without) = (compiled(&snapshot), compiled(&without));
-        for (stage, over) in MOMENTS {
-            let (one, two) = (decide(&with, &flow, stage, over), decide(&without, &flow, stage, over));
+        let opened = opens(&with, &flow);
+        for moment in MOMENTS {
+            let (one, two) = (decide(&with, &flow, moment, opened), decide(&without, &flow, moment, opened));
             // What is recorded about the shadow is all that may differ.
             prop_assert_eq!(one.verdict, two.verdict);
             prop_assert_eq!(one.reason, two.reason);
             prop_assert_eq!(one.rule, two.rule);
             prop_assert_eq!(one.tls, two.tls);
+            prop_assert_eq!(&one.inject, &two.inject);
             prop_assert_eq!(one.alerts, two.alerts);
             prop_assert!(two.shadow.is_none());
         }
@@ -286,8 +289,9 @@ proptest! {
         prop_assert_eq!(&text, &serde_json::to_string(&again).unwrap());
         again.own_listeners.clone_from(&snapshot.own_listeners);
         let (one, two) = (compiled(&snapshot), compiled(&again));
-        for (stage, over) in MOMENTS {
-            let (first, second) = (decide(&one, &flow, stage, over), decide(&two, &flow, stage, over));
+        let opened = opens(&one, &flow);
+        for moment in MOMENTS {
+            let (first, second) = (decide(&one, &flow, moment, opened), decide(&two, &flow, moment, opened));
             prop_assert_eq!(format!("{first:?}"), format!("{second:?}"));
         }
     }

@@ -52,13 +52,7 @@ pub struct Answer {
 impl Answer {
     /// All values of a header, in order.
     pub fn headers(&self, name: &str) -> Vec<&str> {
-        self.head
-            .split("\r\n")
-            .skip(1)
-            .filter_map(|line| line.split_once(':'))
-            .filter(|(key, _)| key.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value.trim())
-            .collect()
+        header_values(&self.head, name)
     }
 
     pub fn header(&self, name: &str) -> &str {
@@ -209,6 +203,17 @@ impl Wire {
         }
     }
 
+    /// Fails if a byte comes or the connection ends within this time.
+    pub async fn silent_for(&mut self, time: Duration) {
+        assert!(self.unread.is_empty(), "bytes were left: {:?}", self.unread);
+        let read = tokio::time::timeout(time, self.read_more()).await;
+        assert!(
+            read.is_err(),
+            "no silence: {read:?} {:?}",
+            String::from_utf8_lossy(&self.unread)
+        );
+    }
+
     /// Reads to the end of the connection: what came, and how it ended.
     pub async fn rest(&mut self) -> (Vec<u8>, End) {
         loop {
@@ -309,6 +314,16 @@ impl Wire {
         self.unread.splice(..0, head.into_bytes());
         self.answer_to(open).await
     }
+}
+
+/// All values of a header in a head, in order.
+pub(crate) fn header_values<'a>(head: &'a str, name: &str) -> Vec<&'a str> {
+    head.split("\r\n")
+        .skip(1)
+        .filter_map(|line| line.split_once(':'))
+        .filter(|(key, _)| key.eq_ignore_ascii_case(name))
+        .map(|(_, value)| value.trim())
+        .collect()
 }
 
 pub fn connect_head(target: &str) -> String {

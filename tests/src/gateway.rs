@@ -114,6 +114,8 @@ pub struct Launch {
     pub descriptors: Option<u32>,
     /// Leave standard output unread (a blocked record sink).
     pub deaf: bool,
+    /// A folder that is a full file system of 256 KiB with a file `ballast` on it, for this process alone.
+    pub full_disk: Option<PathBuf>,
     /// The documents say where records go, not the command line.
     pub own_records: bool,
 }
@@ -127,6 +129,7 @@ impl Launch {
             environment: Vec::new(),
             descriptors: None,
             deaf: false,
+            full_disk: None,
             own_records: false,
         }
     }
@@ -142,16 +145,27 @@ impl Launch {
         self
     }
 
+    /// Whether [`Launch::full_disk`] works on this machine.
+    pub fn can_mount() -> bool {
+        let mount = format!("{MOUNT} /mnt");
+        let probe = std::process::Command::new("unshare")
+            .args(["-rm", "sh", "-c", &mount])
+            .stderr(Stdio::null())
+            .status();
+        probe.is_ok_and(|status| status.success())
+    }
+
     fn command(&self) -> Command {
-        let mut command = match self.descriptors {
-            Some(limit) => {
-                let mut shell = Command::new("sh");
-                shell
-                    .args(["-c", &format!("ulimit -n {limit}; exec \"$0\" \"$@\"")])
-                    .arg(binary());
-                shell
+        let mut command = match (self.descriptors, &self.full_disk) {
+            (None, None) => Command::new(binary()),
+            (Some(limit), _) => shell(&[], &format!("ulimit -n {limit}")),
+            (None, Some(folder)) => {
+                let folder = folder.display();
+                let fill = format!(
+                    "{MOUNT} {folder}; dd if=/dev/zero of={folder}/ballast bs=4k 2>/dev/null"
+                );
+                shell(&["unshare", "-rm"], &fill)
             }
-            None => Command::new(binary()),
         };
         command.arg("up").arg(self.documents.path());
         if !self.own_records {
@@ -221,6 +235,17 @@ impl Launch {
             unread,
         }
     }
+}
+
+const MOUNT: &str = "mount -t tmpfs -o size=256k none";
+
+/// The binary after some shell commands, in the same process.
+fn shell(through: &[&str], first: &str) -> Command {
+    let script = format!("{first}; exec \"$0\" \"$@\"");
+    let mut words = through.iter().copied().chain(["sh", "-c", &script]);
+    let mut command = Command::new(words.next().unwrap_or("sh"));
+    command.args(words).arg(binary());
+    command
 }
 
 /// Marks the end of standard error in the list of its lines.

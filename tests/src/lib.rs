@@ -26,16 +26,21 @@
 )]
 
 pub mod client;
+pub mod corpus;
 pub mod deadline;
 pub mod dns;
 pub mod documents;
+pub mod frames;
 pub mod gateway;
 pub mod hello;
+pub mod http2;
 pub mod log;
+pub mod opened;
 pub mod origin;
 pub mod pki;
 pub mod programs;
 pub mod records;
 pub mod rows;
+pub mod scene;
 pub mod tunnel;
 pub mod world;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair,
-    KeyUsagePurpose,
+    KeyUsagePurpose, SanType,
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
@@ -50,11 +50,25 @@ impl Authority {
         self.issuer.pem()
     }
 
-    /// A leaf for servers and clients alike; names may be addresses.
+    pub fn der(&self) -> &CertificateDer<'static> {
+        self.issuer.der()
+    }
+
+    pub fn key_pem(&self) -> String {
+        self.issuer.key().serialize_pem()
+    }
+
+    /// A leaf for servers and clients alike; names may be addresses, or URIs.
     pub fn leaf(&self, names: &[&str]) -> Leaf {
+        let (uris, names): (Vec<&str>, Vec<&str>) =
+            names.iter().partition(|name| name.contains("://"));
         let mut params =
             CertificateParams::new(names.iter().map(ToString::to_string).collect::<Vec<_>>())
                 .unwrap();
+        for uri in uris {
+            let uri = SanType::URI(uri.try_into().unwrap());
+            params.subject_alt_names.push(uri);
+        }
         params
             .distinguished_name
             .push(rcgen::DnType::CommonName, "Test leaf");
@@ -74,7 +88,12 @@ impl Authority {
     }
 
     pub fn server_config(&self, names: &[&str], alpn: &[&str]) -> Arc<ServerConfig> {
-        let leaf = self.leaf(names);
+        self.server_config_of(&self.leaf(names), alpn)
+    }
+
+    /// A server with this certificate.
+    pub fn server_config_of(&self, leaf: &Leaf, alpn: &[&str]) -> Arc<ServerConfig> {
+        let leaf = leaf.clone();
         let mut config = ServerConfig::builder_with_provider(Arc::new(
             rustls::crypto::aws_lc_rs::default_provider(),
         ))
@@ -87,11 +106,25 @@ impl Authority {
         Arc::new(config)
     }
 
+    /// This authority alone.
+    pub fn roots(&self) -> RootCertStore {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.issuer.der().clone()).unwrap();
+        roots
+    }
+
     /// A client that trusts only this authority.
     pub fn client_config(&self, alpn: &[&str]) -> Arc<ClientConfig> {
         let mut config = self.trusting().with_no_client_auth();
         config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
         Arc::new(config)
+    }
+
+    /// A client that trusts this authority and another.
+    pub fn client_config_with(&self, other: &Self) -> Arc<ClientConfig> {
+        let mut roots = self.roots();
+        roots.add(other.issuer.der().clone()).unwrap();
+        Arc::new(Self::builder(roots).with_no_client_auth())
     }
 
     pub fn client_config_as(&self, client: &Leaf) -> Arc<ClientConfig> {
@@ -104,8 +137,12 @@ impl Authority {
     }
 
     fn trusting(&self) -> rustls::ConfigBuilder<ClientConfig, rustls::client::WantsClientCert> {
-        let mut roots = RootCertStore::empty();
-        roots.add(self.issuer.der().clone()).unwrap();
+        Self::builder(self.roots())
+    }
+
+    fn builder(
+        roots: RootCertStore,
+    ) -> rustls::ConfigBuilder<ClientConfig, rustls::client::WantsClientCert> {
         ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()
             .unwrap()

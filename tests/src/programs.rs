@@ -7,6 +7,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
 use crate::deadline::within_for;
+use crate::log::Log;
 
 /// Whether these programs are here. Under `CI=true` a missing one is a failure, else it is said and the test ends.
 pub fn present(needed: &[(&str, &[&str])]) -> bool {
@@ -32,14 +33,14 @@ pub fn present(needed: &[(&str, &[&str])]) -> bool {
     all
 }
 
-/// Python with its packages where `make setup` put them.
+/// Python with its packages, and h2spec, where `make setup` put them.
 fn resolve(program: &str) -> PathBuf {
-    let environment = repository().join(".cache/python/bin/python3");
-    if program == "python3" && environment.exists() {
-        environment
-    } else {
-        program.into()
-    }
+    let ours = match program {
+        "h2spec" => repository().join(".cache/h2spec"),
+        "python3" => repository().join(".cache/python/bin/python3"),
+        _ => return program.into(),
+    };
+    if ours.exists() { ours } else { program.into() }
 }
 
 fn repository() -> PathBuf {
@@ -82,6 +83,8 @@ fn command(program: &str, arguments: &[&str]) -> Command {
         "CURL_CA_BUNDLE",
         "REQUESTS_CA_BUNDLE",
         "NODE_EXTRA_CA_CERTS",
+        "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH",
+        "JAVA_TOOL_OPTIONS",
     ] {
         command.env_remove(name);
     }
@@ -96,11 +99,20 @@ fn command(program: &str, arguments: &[&str]) -> Command {
 
 /// Runs a program to its end.
 pub async fn run(program: &str, arguments: &[&str]) -> Outcome {
+    run_with(program, arguments, &[]).await
+}
+
+/// The same with variables of its environment.
+pub async fn run_with(
+    program: &str,
+    arguments: &[&str],
+    environment: &[(&str, String)],
+) -> Outcome {
     let what = format!("`{program} {}` to end", arguments.join(" "));
     let limit = std::time::Duration::from_mins(5);
-    let output = within_for(limit, &what, command(program, arguments).output())
-        .await
-        .unwrap();
+    let mut command = command(program, arguments);
+    command.envs(environment.iter().map(|(name, value)| (name, value)));
+    let output = within_for(limit, &what, command.output()).await.unwrap();
     Outcome {
         code: output.status.code(),
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
@@ -111,6 +123,8 @@ pub async fn run(program: &str, arguments: &[&str]) -> Outcome {
 /// A server program that prints its port first; it ends with this value.
 pub struct Server {
     pub port: u16,
+    /// The lines that it printed after its port.
+    pub said: Log<String>,
     _child: Child,
 }
 
@@ -126,8 +140,16 @@ impl Server {
             .await
             .unwrap();
         let port = line.and_then(|line| line.trim().parse().ok());
+        let said = Log::default();
+        let log = said.clone();
+        tokio::spawn(async move {
+            while let Ok(Some(line)) = lines.next_line().await {
+                log.push(line);
+            }
+        });
         Self {
             port: port.unwrap_or_else(|| panic!("no port from {program}")),
+            said,
             _child: child,
         }
     }

@@ -71,6 +71,16 @@ impl Record {
             .unwrap_or(0)
     }
 
+    /// Whether TLS was opened for it.
+    pub fn intercepted(&self) -> bool {
+        let opened = self.0.pointer("/exitgate/intercepted");
+        opened.and_then(Value::as_bool).unwrap_or(false)
+    }
+
+    pub fn method(&self) -> &str {
+        self.text("/http_request/http_method")
+    }
+
     pub fn bytes_out(&self) -> u64 {
         self.0
             .pointer("/traffic/bytes_out")

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use rustls::ClientConfig;
-use rustls::pki_types::ServerName;
+use rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::TlsConnector;
 
 use crate::client::Wire;
@@ -29,6 +29,21 @@ pub async fn handshake(
         .alpn_protocol()
         .map(|name| String::from_utf8_lossy(name).into_owned());
     Ok((Wire::over(session), protocol))
+}
+
+/// The same, and the certificate that the client was shown.
+pub async fn shown(
+    tunnel: Wire,
+    name: &str,
+    config: Arc<ClientConfig>,
+) -> std::io::Result<(Wire, CertificateDer<'static>)> {
+    let connector = TlsConnector::from(config);
+    let server = ServerName::try_from(name.to_owned()).unwrap();
+    let connect = connector.connect(server, tunnel.into_stream());
+    let session = within("the TLS handshake", connect).await?;
+    let chain = session.get_ref().1.peer_certificates().unwrap_or_default();
+    let leaf = chain.first().expect("a certificate").clone().into_owned();
+    Ok((Wire::over(session), leaf))
 }
 
 /// CONNECT, then TLS with the same name, as an ordinary client does.

@@ -218,6 +218,25 @@ async fn good_files() {
 }
 
 #[tokio::test]
+async fn an_empty_directory_is_a_denial() {
+    let folder = Folder::new();
+    let directory = folder.path().to_str().unwrap().to_owned();
+    let (status, stdout, stderr) = run(&["check", &directory]).await;
+    assert_eq!(status, Some(0), "{stdout}{stderr}");
+    assert!(
+        stdout.contains("no policies: everything is denied"),
+        "{stdout}"
+    );
+    folder.write(
+        "gateway.yaml",
+        &documents::settings("  defaultAction: Allow\n"),
+    );
+    let (status, stdout, stderr) = run(&["check", &directory]).await;
+    assert_eq!(status, Some(0), "{stdout}{stderr}");
+    assert!(stdout.contains("everything public is allowed"), "{stdout}");
+}
+
+#[tokio::test]
 async fn explain() {
     let folder = Folder::new();
     folder.write("world.yaml", &documents::policy(documents::NAMES));
@@ -336,10 +355,24 @@ async fn live_reload() {
 async fn demo_is_as_expected() {
     let (status, stdout, stderr) = run(&["demo"]).await;
     assert_eq!(status, Some(0), "{stdout}{stderr}");
-    for what in ["GET", "POST", "User-Agent", "500", "SNI"] {
+    for what in [
+        "GET",
+        "POST",
+        "User-Agent",
+        "500",
+        "SNI",
+        "relayed",
+        "opened",
+        "was delivered",
+        "default/pay injected",
+        "key accepted",
+    ] {
         let found = stdout.to_lowercase().contains(&what.to_lowercase());
         assert!(found, "{what} is not in the table:\n{stdout}");
     }
+    let token = include_str!("../../examples/demo/intercepted/policy/pay-token");
+    let shown = format!("{stdout}{stderr}").contains(token.trim());
+    assert!(!shown, "the secret is shown:\n{stdout}{stderr}");
 }
 
 /// One rule of the example changed: the demo names the row that differs.
@@ -350,22 +383,47 @@ async fn demo_notices_a_changed_rule() {
     copy_tree(&example, copy.path());
     let (status, stdout, stderr) = run(&["demo", "--dir", copy.path().to_str().unwrap()]).await;
     assert_eq!(status, Some(0), "an unchanged copy: {stdout}{stderr}");
-    let mut changed = 0;
-    for file in files(copy.path()) {
-        let text = std::fs::read_to_string(&file).unwrap();
-        let denied = text.replace("methods: [GET]", "methods: [GET, POST]");
-        if denied != text {
-            std::fs::write(&file, denied).unwrap();
-            changed += 1;
+    for (before, after, rows) in [
+        (
+            "methods: [GET]",
+            "methods: [GET, POST]",
+            &["\"POST denied\" (one)", "\"HTTPS POST denied\""][..],
+        ),
+        (
+            "contentTypes: [application/zip]",
+            "contentTypes: [application/gzip]",
+            &["\"response type denied\""],
+        ),
+        (
+            "hosts: [shop.example]\n",
+            "hosts: [shop.example]\n    http: {methods: [GET]}\n",
+            &["\"HTTPS not opened\""],
+        ),
+        (
+            "    inject:\n      credentialRef:\n        name: pay\n",
+            "",
+            &["\"credential injected\""],
+        ),
+    ] {
+        let copy = Folder::new();
+        copy_tree(&example, copy.path());
+        let mut changed = 0;
+        for file in files(copy.path()) {
+            let text = std::fs::read_to_string(&file).unwrap();
+            let other = text.replace(before, after);
+            if other != text {
+                std::fs::write(&file, other).unwrap();
+                changed += 1;
+            }
+        }
+        assert!(changed > 0, "the example has no {before:?}");
+        let (status, stdout, stderr) = run(&["demo", "--dir", copy.path().to_str().unwrap()]).await;
+        assert_eq!(status, Some(1), "{after}: {stdout}{stderr}");
+        for row in rows {
+            let named = stderr.contains(&format!("error: row {row}"));
+            assert!(named, "{row} is not named:\n{stdout}{stderr}");
         }
     }
-    assert!(changed > 0, "the example has no rule with `methods: [GET]`");
-    let (status, stdout, stderr) = run(&["demo", "--dir", copy.path().to_str().unwrap()]).await;
-    assert_eq!(status, Some(1), "{stdout}{stderr}");
-    assert!(
-        format!("{stdout}{stderr}").contains("POST"),
-        "the row is not named:\n{stdout}{stderr}"
-    );
 }
 
 fn files(directory: &Path) -> Vec<PathBuf> {

@@ -1,6 +1,7 @@
 //! Real clients through `exitgate up`: curl, Python, Node and git.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -349,22 +350,9 @@ async fn curl_to_hosts_that_do_not_answer() {
     }
     let mut scene = Scene::new(Plan::default().settings("  timeouts: {dial: 1s}\n")).await;
     // Bound and not listening: refused at once.
-    let unreachable =
-        socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-    unreachable
-        .bind(
-            &"127.1.0.1:0"
-                .parse::<std::net::SocketAddr>()
-                .unwrap()
-                .into(),
-        )
-        .unwrap();
-    let closed = unreachable
-        .local_addr()
-        .unwrap()
-        .as_socket()
-        .unwrap()
-        .port();
+    let unreachable = bound();
+    let closed = unreachable.local_addr().unwrap();
+    let closed = closed.as_socket().unwrap().port();
     // Listening with a full backlog: silence.
     let silent = Silent::new();
     let [flag, format] = STATUS;
@@ -399,8 +387,20 @@ async fn curl_to_hosts_that_do_not_answer() {
         .curl(&[flag, format, "http://silent.ok.test:1/"])
         .await;
     assert_eq!(codes(outcome.success()).1, "504 000 1.1");
-    scene.world.closed(&["resolve-failed", "dial-timeout"]);
+    scene.world.closed(&["resolve-timeout"]);
     scene.world.finish().await;
+}
+
+fn stream_socket() -> socket2::Socket {
+    socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap()
+}
+
+/// A socket with an address where the names of the world point.
+fn bound() -> socket2::Socket {
+    let socket = stream_socket();
+    let any_port = SocketAddr::new(ORIGIN.parse().unwrap(), 0);
+    socket.bind(&any_port.into()).unwrap();
+    socket
 }
 
 /// A port whose SYNs are dropped: its accept queue is full.
@@ -412,22 +412,12 @@ struct Silent {
 
 impl Silent {
     fn new() -> Self {
-        let listener =
-            socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-        listener
-            .bind(
-                &"127.1.0.1:0"
-                    .parse::<std::net::SocketAddr>()
-                    .unwrap()
-                    .into(),
-            )
-            .unwrap();
+        let listener = bound();
         listener.listen(0).unwrap();
         let address = listener.local_addr().unwrap();
         let mut queued = Vec::new();
         loop {
-            let socket =
-                socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+            let socket = stream_socket();
             let full = socket
                 .connect_timeout(&address, Duration::from_millis(300))
                 .is_err();

@@ -1,14 +1,33 @@
 //! The example that comes with the binary.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use crate::failure::Failure;
 
-/// The forms that the example's policy exists in; each is a folder.
-pub(super) const FORMS: [&str; 2] = ["one", "three-phases"];
-/// The file with the requests and what must come of them.
-pub(super) const EXPECTATIONS: &str = "expect.yaml";
+/// Requests, and the policies that they are sent under.
+pub(super) struct Part {
+    /// The file with the requests and what must come of them.
+    pub(super) expectations: &'static str,
+    /// The forms that the policy exists in; each is a folder, and all of them must agree.
+    pub(super) forms: &'static [&'static str],
+}
+
+/// What the example consists of.
+pub(super) const PARTS: [Part; 2] = [
+    Part {
+        expectations: "expect.yaml",
+        forms: &["one", "three-phases"],
+    },
+    Part {
+        expectations: "intercepted/expect.yaml",
+        forms: &["intercepted/policy"],
+    },
+];
+
+/// The secret that the gateway adds to requests there.
+pub(super) const TOKEN: &str = "intercepted/policy/pay-token";
 
 /// The example on disk, and a folder for what the run writes.
 #[derive(Debug)]
@@ -32,7 +51,10 @@ impl Bundle {
         };
         let scratch = Scratch::create().map_err(|error| refused(&std::env::temp_dir(), error))?;
         let folder = folder.map_or_else(|| scratch.0.join("demo"), Path::to_path_buf);
-        if !folder.join(EXPECTATIONS).exists() {
+        if PARTS
+            .iter()
+            .any(|part| !folder.join(part.expectations).exists())
+        {
             write(&folder).map_err(|error| refused(&folder, error))?;
         }
         Ok(Self { folder, scratch })
@@ -75,7 +97,16 @@ fn write(folder: &Path) -> std::io::Result<()> {
         if let Some(parent) = path.parent() {
             fs::create_dir_all(parent)?;
         }
-        fs::write(path, text)?;
+        // What is there is the user's.
+        match fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .open(path)
+        {
+            Ok(mut file) => file.write_all(text.as_bytes())?,
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
     }
     Ok(())
 }
@@ -89,6 +120,10 @@ macro_rules! files {
 const FILES: &[(&str, &str)] = files![
     "expect.yaml",
     "hosts",
+    "intercepted/expect.yaml",
+    "intercepted/policy/gateway.yaml",
+    "intercepted/policy/pay-token",
+    "intercepted/policy/shop.yaml",
     "one/gateway.yaml",
     "one/shop.yaml",
     "three-phases/gateway.yaml",
@@ -106,10 +141,14 @@ mod tests {
     fn the_example_is_complete_and_goes_away() {
         let bundle = Bundle::open(None).unwrap();
         let folder = bundle.folder().to_path_buf();
-        let rows = super::super::expect::read(&folder.join(EXPECTATIONS)).unwrap();
-        assert_eq!(rows.len(), 9);
+        let rows = PARTS.map(|part| {
+            super::super::expect::read(&folder.join(part.expectations))
+                .unwrap()
+                .len()
+        });
+        assert_eq!(rows, [9, 5]);
         let source = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/demo");
-        for form in FORMS {
+        for form in PARTS.iter().flat_map(|part| part.forms) {
             for entry in fs::read_dir(Path::new(source).join(form)).unwrap() {
                 let name = entry.unwrap().file_name();
                 assert!(

@@ -26,13 +26,29 @@ pub(super) struct Row {
     /// The server name in the TLS handshake, where it is not the host of the URL.
     #[serde(default)]
     pub(super) sni: Option<String>,
+    /// Whose certificate the client accepts, and nobody else's.
+    #[serde(default)]
+    pub(super) trusts: Trusts,
     pub(super) expect: Expect,
 }
 
-/// What must be recorded.
+/// Whom the client takes for the origin.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub(super) enum Trusts {
+    /// The gateway, which has opened the connection.
+    Gateway,
+    /// The origin itself.
+    #[default]
+    Origin,
+}
+
+/// What must come of it.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Expect {
+    /// What the client must see. Not compared where it is absent, as the rule is not.
+    #[serde(default)]
+    pub(super) client: PerForm,
     pub(super) verdict: PerForm,
     pub(super) reason: PerForm,
     pub(super) phase: PerForm,
@@ -40,6 +56,9 @@ pub(super) struct Expect {
     pub(super) rule: PerForm,
     #[serde(default)]
     pub(super) alerts: Vec<String>,
+    /// The credentials that must have been added.
+    #[serde(default)]
+    pub(super) injected: Vec<String>,
 }
 
 /// A value that is the same for all forms of the policy, or one for each.
@@ -66,6 +85,11 @@ impl Default for PerForm {
 }
 
 impl Row {
+    /// Whether the gateway is to look into the TLS of the request.
+    pub(super) fn is_opened(&self) -> bool {
+        self.trusts == Trusts::Gateway
+    }
+
     pub(super) fn is_tls(&self) -> bool {
         self.url.starts_with("https://")
     }

@@ -7,17 +7,25 @@ mod origins;
 mod records;
 mod report;
 
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use exitgate_controller::source::{self, Options};
+use exitgate_gateway::authority::{self, KeyKind};
+use exitgate_policy::model::TlsSettings;
 use exitgate_policy::{Overflow, RecordSink, SinkType};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 
 use crate::failure::{Failure, PROBLEM};
 use crate::output;
 use crate::serve::{self, Server};
-use bundle::Bundle;
+use bundle::{Bundle, PARTS};
+use client::Surroundings;
 use expect::Row;
 use origins::Origins;
 use records::Records;
@@ -28,7 +36,10 @@ use report::{Outcome, Report};
 #[command(after_help = "\
 Starts two small web servers on loopback and a gateway in front of them, sends each request of the example through \
 the gateway and compares what the gateway recorded with what the example expects. The example exists as one policy and \
-as three policies, one per phase; both are run and must agree. Nothing leaves this machine.
+as three policies, one per phase; both are run and must agree. A second example has rules about what is inside TLS: \
+methods, response types, a credential that the gateway adds. For it the gateway gets a CA that is made for the run, \
+and the client trusts that CA where TLS is to be opened and the origin alone where it must not be. Nothing leaves \
+this machine.
 
 Examples:
   exitgate demo
@@ -66,83 +77,160 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
 }
 
 async fn demo(bundle: &Bundle, log: &serve::Log) -> Result<Report, Failure> {
-    let rows =
-        expect::read(&bundle.folder().join(bundle::EXPECTATIONS)).map_err(Failure::Problem)?;
-    let origins = Origins::start(&rows)
+    let folder = bundle.folder();
+    let mut parts = Vec::new();
+    for part in &PARTS {
+        let rows = expect::read(&folder.join(part.expectations)).map_err(Failure::Problem)?;
+        parts.push((part, rows));
+    }
+    let key = std::fs::read_to_string(folder.join(bundle::TOKEN)).unwrap_or_default();
+    let rows = parts.iter().flat_map(|(_, rows)| rows);
+    let origins = Origins::start(rows, key.trim().to_owned())
         .await
         .map_err(|error| Failure::System(format!("cannot start the origins: {error}")))?;
+    let run = Run {
+        bundle,
+        authority: Authority::create(bundle.scratch(), &origins)?,
+        origins,
+        log,
+    };
     let mut report = Report::default();
-    for form in bundle::FORMS {
-        let outcomes = run_form(
-            &bundle.folder().join(form),
-            bundle.scratch(),
-            form,
-            &rows,
-            &origins,
-            log,
-        )
-        .await?;
-        report.add(form, &rows, outcomes);
+    for (part, rows) in &parts {
+        for form in part.forms {
+            let outcomes = run.form(form, rows).await?;
+            report.add(form, part.forms, rows, outcomes);
+        }
     }
     Ok(report)
 }
 
-/// Runs every request under one form of the policy.
-async fn run_form(
-    folder: &Path,
-    scratch: &Path,
-    form: &str,
-    rows: &[Row],
-    origins: &Origins,
-    log: &serve::Log,
-) -> Result<Vec<Outcome>, Failure> {
-    let mut loaded = source::load(&[folder.to_path_buf()], &Options::default())?;
-    let compiled = loaded.compile();
-    if compiled.is_none() {
-        for diagnostic in &loaded.diagnostics {
-            output::note(format_args!("{diagnostic}"));
-        }
-        return Err(Failure::Problem(format!(
-            "the policies in {} have errors",
-            folder.display()
-        )));
+/// The certificates of a gateway that opens TLS, made for one run.
+struct Authority {
+    certificate: PathBuf,
+    key: PathBuf,
+    /// Whom this gateway trusts: the origins of the demo, and nobody else.
+    origins: PathBuf,
+    root: CertificateDer<'static>,
+}
+
+impl Authority {
+    /// The same root as that of `exitgate ca init`, in `scratch`.
+    fn create(scratch: &Path, origins: &Origins) -> Result<Self, Failure> {
+        let now = exitgate_runtime::clock::unix_seconds();
+        let made = authority::create_root(
+            Some("Root of exitgate demo"),
+            KeyKind::Ecdsa,
+            ROOT_DAYS,
+            now,
+        )
+        .map_err(|error| Failure::System(format!("cannot make a root: {error}")))?;
+        let root = CertificateDer::from_pem_slice(made.certificate_pem.as_bytes())
+            .map_err(|error| Failure::System(format!("cannot make a root: {error}")))?;
+        let write = |name: &str, text: &str| {
+            let path = scratch.join(name);
+            OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(&path)
+                .and_then(|mut file| file.write_all(text.as_bytes()))
+                .map_err(|error| Failure::System(format!("{}: {error}", path.display())))?;
+            Ok::<_, Failure>(path)
+        };
+        Ok(Self {
+            certificate: write("ca.pem", &made.certificate_pem)?,
+            key: write("ca-key.pem", &made.key_pem)?,
+            origins: write("origins.pem", &origins.root_pem)?,
+            root,
+        })
     }
-    let file = scratch.join(format!("{form}.jsonl"));
-    let settings = &mut loaded.snapshot.settings;
-    settings.listeners.proxy = vec!["127.0.0.1:0".to_owned()];
-    settings.records = Some(vec![RecordSink {
-        kind: SinkType::File,
-        path: Some(file.to_string_lossy().into_owned()),
-        max_bytes: None,
-        keep: None,
-        classes: Vec::new(),
-        verdicts: Vec::new(),
-        overflow: Overflow::default(),
-    }]);
-    let mut proxy = None;
-    let server = Server::start(loaded.snapshot, log.clone(), |role, url| {
-        if role == "proxy" {
-            proxy = url
-                .strip_prefix("http://")
-                .and_then(|address| address.parse().ok());
+
+    /// Puts these files in the place of those that the example names.
+    fn apply(&self, settings: &mut TlsSettings) {
+        let text = |path: &Path| path.to_string_lossy().into_owned();
+        if let Some(authority) = &mut settings.authority {
+            authority.cert_file = text(&self.certificate);
+            authority.key_file = text(&self.key);
         }
-    })?;
-    let address =
-        proxy.ok_or_else(|| Failure::System("the gateway named no proxy address".into()))?;
-    let mut records = Records::new(file);
-    let mut outcomes = Vec::with_capacity(rows.len());
-    for row in rows {
-        let saw = client::send(address, row, origins).await;
-        let record = records
-            .next(RECORD_WAIT)
-            .await
-            .map_err(|error| Failure::System(format!("{}: {error}", row.name)))?;
-        outcomes.push(Outcome { saw, record });
+        settings.system_roots_file = Some(text(&self.origins));
     }
-    tokio::time::timeout(DRAIN_WAIT, server.drain()).await.ok();
-    Ok(outcomes)
+}
+
+/// What all forms of the policy are run with.
+struct Run<'a> {
+    bundle: &'a Bundle,
+    authority: Authority,
+    origins: Origins,
+    log: &'a serve::Log,
+}
+
+impl Run<'_> {
+    /// Runs every request under one form of the policy.
+    async fn form(&self, form: &str, rows: &[Row]) -> Result<Vec<Outcome>, Failure> {
+        let folder = self.bundle.folder().join(form);
+        let mut loaded = source::load(std::slice::from_ref(&folder), &Options::default())?;
+        let compiled = loaded.compile();
+        if compiled.is_none() {
+            for diagnostic in &loaded.diagnostics {
+                output::note(format_args!("{diagnostic}"));
+            }
+            return Err(Failure::Problem(format!(
+                "the policies in {} have errors",
+                folder.display()
+            )));
+        }
+        let file = self
+            .bundle
+            .scratch()
+            .join(format!("{}.jsonl", form.replace('/', "-")));
+        let settings = &mut loaded.snapshot.settings;
+        self.authority.apply(&mut settings.tls);
+        settings.listeners.proxy = vec!["127.0.0.1:0".to_owned()];
+        settings.records = Some(vec![RecordSink {
+            kind: SinkType::File,
+            path: Some(file.to_string_lossy().into_owned()),
+            max_bytes: None,
+            keep: None,
+            classes: Vec::new(),
+            verdicts: Vec::new(),
+            overflow: Overflow::default(),
+        }]);
+        let mut proxy = None;
+        let server = Server::start(
+            loaded.snapshot,
+            &loaded.secrets,
+            self.log.clone(),
+            |role, url| {
+                if role == "proxy" {
+                    proxy = url
+                        .strip_prefix("http://")
+                        .and_then(|address| address.parse().ok());
+                }
+            },
+        )?;
+        let around = Surroundings {
+            proxy: proxy
+                .ok_or_else(|| Failure::System("the gateway named no proxy address".into()))?,
+            origins: &self.origins,
+            gateway_root: Some(self.authority.root.clone()),
+        };
+        let mut records = Records::new(file);
+        let mut outcomes = Vec::with_capacity(rows.len());
+        for row in rows {
+            let saw = client::send(&around, row).await;
+            let record = records
+                .next(RECORD_WAIT)
+                .await
+                .map_err(|error| Failure::System(format!("{}: {error}", row.name)))?;
+            outcomes.push(Outcome { saw, record });
+        }
+        tokio::time::timeout(DRAIN_WAIT, server.drain()).await.ok();
+        Ok(outcomes)
+    }
 }
 
 /// A record is written when its connection ends, which for a closed tunnel is at once.
 const RECORD_WAIT: Duration = Duration::from_secs(10);
+/// The root is thrown away after the run.
+const ROOT_DAYS: u32 = 1;
 const DRAIN_WAIT: Duration = Duration::from_secs(3);

@@ -22,6 +22,9 @@ pub(super) struct Record {
     pub(super) policy: String,
     pub(super) rule: String,
     pub(super) alerts: Vec<String>,
+    /// Whether TLS was opened.
+    pub(super) intercepted: bool,
+    pub(super) injected: Vec<String>,
 }
 
 impl Records {
@@ -59,19 +62,24 @@ impl Record {
                 .unwrap_or("")
                 .to_owned()
         };
-        let alerts = line
-            .pointer("/exitgate/alerts")
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten();
+        let list = |key: &str| {
+            line.pointer(&format!("/exitgate/{key}"))
+                .and_then(Value::as_array)
+                .into_iter()
+                .flatten()
+        };
         Self {
             verdict: text("verdict"),
             reason: text("reason"),
             phase: text("phase"),
             policy: text("policy"),
             rule: text("rule"),
-            alerts: alerts
+            alerts: list("alerts")
                 .filter_map(|alert| alert.get("rule")?.as_str().map(str::to_owned))
+                .collect(),
+            intercepted: line.pointer("/exitgate/intercepted") == Some(&Value::Bool(true)),
+            injected: list("injected")
+                .filter_map(|credential| credential.as_str().map(str::to_owned))
                 .collect(),
         }
     }
@@ -86,12 +94,14 @@ mod tests {
     fn fields_are_found() {
         let line = serde_json::json!({"exitgate": {
             "verdict": "deny", "reason": "rule-denied", "phase": "preDns", "policy": "p", "rule": "r",
-            "alerts": [{"policy": "p", "rule": "a"}]
+            "alerts": [{"policy": "p", "rule": "a"}], "intercepted": true, "injected": ["n/c"]
         }});
         let record = Record::read(&line);
         assert_eq!(
             (record.rule.as_str(), record.alerts.as_slice()),
             ("r", ["a".to_owned()].as_slice())
         );
+        assert!(record.intercepted);
+        assert_eq!(record.injected, ["n/c"]);
     }
 }

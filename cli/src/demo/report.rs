@@ -28,16 +28,23 @@ pub(super) struct Report {
 struct Line {
     name: String,
     request: String,
+    /// What became of the request's TLS.
+    tls: String,
     outcome: Outcome,
     expected: bool,
 }
 
 impl Report {
-    pub(super) fn add(&mut self, form: &str, rows: &[Row], outcomes: Vec<Outcome>) {
+    /// Adds a form of the policy; its verdicts must be those of `alike`, other forms of it.
+    pub(super) fn add(&mut self, form: &str, alike: &[&str], rows: &[Row], outcomes: Vec<Outcome>) {
         let mut lines = Vec::with_capacity(rows.len());
         for (index, (row, outcome)) in rows.iter().zip(outcomes).enumerate() {
-            let mut wrong = differences(form, row, &outcome.record);
-            let before = self.forms.iter().find_map(|(other, lines)| {
+            let mut wrong = differences(form, row, &outcome);
+            let others = self
+                .forms
+                .iter()
+                .filter(|(other, _)| alike.contains(&other.as_str()));
+            let before = others.into_iter().find_map(|(other, lines)| {
                 let line = lines.get(index)?;
                 (line.outcome.record.verdict != outcome.record.verdict)
                     .then_some((other, &line.outcome.record.verdict))
@@ -56,6 +63,7 @@ impl Report {
             lines.push(Line {
                 name: row.name.clone(),
                 request: shown(row),
+                tls: tls(row, &outcome.record),
                 outcome,
                 expected,
             });
@@ -81,6 +89,7 @@ impl Report {
                 "row",
                 "request",
                 "client saw",
+                "TLS",
                 "verdict",
                 "phase",
                 "rule",
@@ -94,6 +103,7 @@ impl Report {
                     row.name.clone(),
                     row.request.clone(),
                     row.outcome.saw.clone(),
+                    or_dash(&row.tls),
                     record.verdict.clone(),
                     record.phase.clone(),
                     or_dash(&record.rule),
@@ -113,7 +123,7 @@ impl Report {
             .count();
         if wrong == 0 {
             line(format_args!(
-                "{rows} of {rows} as expected; both forms of the policy agree."
+                "{rows} of {rows} as expected; both forms of the first policy agree."
             ))
         } else {
             line(format_args!("{wrong} of {rows} not as expected."))
@@ -146,19 +156,22 @@ impl Line {
             "rule": record.rule,
             "reason": record.reason,
             "alerts": record.alerts,
+            "intercepted": record.intercepted,
+            "injected": record.injected,
             "asExpected": self.expected,
         })
     }
 }
 
-fn differences(form: &str, row: &Row, record: &Record) -> Vec<String> {
-    let expect = &row.expect;
+fn differences(form: &str, row: &Row, outcome: &Outcome) -> Vec<String> {
+    let (expect, record) = (&row.expect, &outcome.record);
     let mut wrong = Vec::new();
     for (what, expected, found) in [
         ("verdict", &expect.verdict, &record.verdict),
         ("reason", &expect.reason, &record.reason),
         ("phase", &expect.phase, &record.phase),
         ("rule", &expect.rule, &record.rule),
+        ("what the client saw", &expect.client, &outcome.saw),
     ] {
         if let Some(expected) = expected.of(form)
             && expected != found
@@ -170,11 +183,24 @@ fn differences(form: &str, row: &Row, record: &Record) -> Vec<String> {
             ));
         }
     }
-    if expect.alerts != record.alerts {
-        let found = or_dash(&record.alerts.join(", "));
+    for (what, expected, found) in [
+        ("alerts", &expect.alerts, &record.alerts),
+        ("injected credentials", &expect.injected, &record.injected),
+    ] {
+        if expected != found {
+            let found = or_dash(&found.join(", "));
+            wrong.push(format!(
+                "{what} are {found}, expected {}",
+                or_dash(&expected.join(", "))
+            ));
+        }
+    }
+    if row.is_opened() != record.intercepted {
+        let opened = |yes| if yes { "opened" } else { "not opened" };
         wrong.push(format!(
-            "alerts are {found}, expected {}",
-            or_dash(&expect.alerts.join(", "))
+            "TLS was {}, expected {}",
+            opened(record.intercepted),
+            opened(row.is_opened())
         ));
     }
     wrong
@@ -193,9 +219,25 @@ fn shown(row: &Row) -> String {
     text
 }
 
+fn tls(row: &Row, record: &Record) -> String {
+    let injected = record.injected.join(", ");
+    if !record.intercepted {
+        let relayed = row.is_tls() && record.verdict == "allow";
+        return if relayed { "relayed" } else { "" }.to_owned();
+    }
+    if injected.is_empty() {
+        "opened".to_owned()
+    } else {
+        format!("opened, {injected} injected")
+    }
+}
+
 fn title(form: &str) -> String {
     match form {
         "one" => "As one policy".to_owned(),
+        "intercepted/policy" => {
+            "With rules about what is inside TLS, opened for their hosts only".to_owned()
+        }
         "three-phases" => "As three policies, one per phase".to_owned(),
         other => other.to_owned(),
     }
@@ -231,6 +273,7 @@ mod tests {
         let mut report = Report::default();
         report.add(
             "one",
+            &["one", "two"],
             &[row],
             vec![Outcome {
                 saw: "200".into(),
@@ -255,6 +298,7 @@ mod tests {
             };
             report.add(
                 form,
+                &["one", "two"],
                 &[row(text)],
                 vec![Outcome {
                     saw: String::new(),

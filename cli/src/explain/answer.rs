@@ -80,7 +80,13 @@ pub(super) fn answer(
         path: &question.path,
         authority: Some(&question.authority),
         headers: &headers,
-        content_length: length(&question.headers),
+        // A question that speaks of no body has none.
+        content_length: length(&question.headers).or_else(|| {
+            let coded = headers
+                .iter()
+                .any(|(name, _)| name.eq_ignore_ascii_case("transfer-encoding"));
+            (!coded).then_some(0)
+        }),
     };
     let response = question.status.map(|status| ResponseHead {
         status,
@@ -122,8 +128,6 @@ pub(super) fn answer(
         Scheme::Https => {
             evidence.protocol = Attr::Known(Protocol::Tls);
             evidence.hello = Attr::Known(&hello);
-            evidence.request = Attr::Hidden;
-            evidence.response = Attr::Hidden;
         }
         Scheme::Tcp => {
             evidence.protocol = Attr::Known(Protocol::Tcp);

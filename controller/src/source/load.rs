@@ -1,19 +1,19 @@
 //! All documents of a source together: one snapshot and every problem.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use exitgate_policy::{
-    NameSet, PolicyResource, PolicySet, Problem, SetContent, SetResource, Severity, Snapshot,
-    Workload,
+    CredentialResource, NameSet, PolicyResource, PolicySet, Problem, SecretValue, SetContent,
+    SetResource, Severity, Snapshot, Workload,
 };
 
 use super::document::{self, Position};
 use super::files::{self, LoadError};
 use super::object::{self, Object, Schemas, Spec};
 use super::report::Diagnostic;
-use super::{feed, settings, strict};
+use super::{credential, feed, settings, strict};
 use crate::api::Kind;
 
 /// How a source is read.
@@ -34,7 +34,10 @@ pub struct Loaded {
     pub diagnostics: Vec<Diagnostic>,
     /// How many document files were read.
     pub files: usize,
-    /// Files that the documents name and whose content is part of the snapshot.
+    /// The values of the credentials that have one, by namespace and name. They are part of nothing that is shown, stored
+    /// or hashed: a changed value leaves the revision as it is.
+    pub secrets: BTreeMap<(String, String), SecretValue>,
+    /// Files that the documents name and whose content was taken over.
     pub named_files: Vec<PathBuf>,
     objects: Vec<Object>,
     feeds: HashMap<String, Arc<NameSet>>,
@@ -52,6 +55,7 @@ pub fn load(paths: &[PathBuf], options: &Options<'_>) -> Result<Loaded, LoadErro
         },
         diagnostics: Vec::new(),
         files: files.len(),
+        secrets: BTreeMap::new(),
         named_files: Vec::new(),
         objects: Vec::new(),
         feeds: HashMap::new(),
@@ -202,6 +206,26 @@ impl Loaded {
                     spec,
                 });
             }
+            Some(Spec::Credential(spec)) => {
+                let namespace = namespace.unwrap_or_default();
+                let found = credential::read(&spec.value_from, &object.folder());
+                if let Some((severity, path, message)) = found.problem {
+                    let problem = object.problem(severity, &path, message);
+                    self.diagnostics.push(problem);
+                }
+                self.named_files.extend(found.file);
+                if let Some(value) = found.value {
+                    self.secrets
+                        .insert((namespace.clone(), name.clone()), value);
+                }
+                self.snapshot.credentials.push(CredentialResource {
+                    namespace,
+                    name,
+                    header: spec.header,
+                    prefix: spec.prefix,
+                    hosts: spec.hosts,
+                });
+            }
             Some(Spec::Set(spec)) => {
                 let content = SetContent::Inline {
                     hosts: spec.hosts,
@@ -242,6 +266,7 @@ impl Loaded {
                     let problem = object.problem(severity, &path, message);
                     self.diagnostics.push(problem);
                 }
+                self.named_files.extend(settings::tls_files(&spec));
                 self.snapshot.gateway = name;
                 self.snapshot.settings = *spec;
             }

@@ -52,10 +52,11 @@ fn a_directory_becomes_a_snapshot() {
     );
     assert_eq!(snapshot.workloads[0].name, "w");
     assert_eq!(loaded.named_files, [folder.path().join("ads.txt")]);
-    let SetContent::Artifact { names, .. } = &snapshot.sets[0].content else {
-        unreachable!()
-    };
-    assert_eq!(names.len(), 3);
+    let content = &snapshot.sets[0].content;
+    assert!(
+        matches!(content, SetContent::Artifact { names, .. } if names.len() == 3),
+        "{content:?}"
+    );
 }
 
 #[test]
@@ -228,4 +229,43 @@ fn two_gateways_and_contradicting_workloads_are_errors() {
         found[0].starts_with("a.yaml:5: error: spec.workloads[1].name: default/w is named above")
     );
     assert!(found[1].starts_with("b.yaml:2: error: kind: a directory describes one gateway"));
+}
+
+#[test]
+fn values_of_credentials_travel_apart() {
+    let credential = |name: &str, file: &str| {
+        format!(
+            "apiVersion: exitgate.dev/v1alpha1\nkind: EgressCredential\nmetadata: {{name: {name}, namespace: pay}}\nspec:\n  \
+             header: Authorization\n  prefix: \"Bearer \"\n  hosts: [a.io]\n  valueFrom:\n    file: {file}\n"
+        )
+    };
+    let folder = Folder::new(&[
+        ("a.yaml", &credential("card-key", "card.key")),
+        ("b.yaml", &credential("other", "none.key")),
+        ("card.key", "hunter2\n"),
+    ]);
+    let mut loaded = read(&folder);
+    let key = ("pay".to_owned(), "card-key".to_owned());
+    assert_eq!(loaded.secrets[&key].expose(), b"hunter2");
+    assert_eq!(loaded.secrets.len(), 1);
+    let shown = shown(&folder, &loaded);
+    assert_eq!(shown.len(), 1);
+    assert!(
+        shown[0].starts_with("b.yaml:9: warning: spec.valueFrom.file: none.key cannot be read"),
+        "{shown:?}"
+    );
+    assert_eq!(
+        loaded.named_files,
+        [
+            folder.path().join("card.key"),
+            folder.path().join("none.key")
+        ]
+    );
+    assert!(loaded.compile().is_some(), "{:#?}", loaded.diagnostics);
+    assert!(!format!("{loaded:?}").contains("hunter2"));
+    let revision = loaded.snapshot.revision();
+    std::fs::write(folder.path().join("card.key"), "hunter3").unwrap();
+    let changed = read(&folder);
+    assert_eq!(changed.snapshot.revision(), revision);
+    assert_ne!(changed.secrets, loaded.secrets);
 }

@@ -4,6 +4,7 @@
 //! the schema of its kind, [`load`](load()) puts the objects together and [`Loaded::compile`] has the policy compiler look
 //! at them. Every stage reports all that it finds, and each problem keeps its `file:line`.
 
+mod credential;
 mod document;
 mod feed;
 mod files;

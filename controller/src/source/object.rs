@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use exitgate_policy::{
-    ClusterDomainSetSpec, ClusterEgressPolicySpec, DomainSetSpec, EgressGatewaySpec,
-    EgressPolicySpec, ObjectRef, Severity,
+    ClusterDomainSetSpec, ClusterEgressPolicySpec, CredentialSpec, DomainSetSpec,
+    EgressGatewaySpec, EgressPolicySpec, ObjectRef, Severity,
 };
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -30,6 +30,7 @@ pub(super) struct Object {
 pub(super) enum Spec {
     ClusterPolicy(ClusterEgressPolicySpec),
     ClusterSet(ClusterDomainSetSpec),
+    Credential(CredentialSpec),
     Gateway(Box<EgressGatewaySpec>),
     Policy(EgressPolicySpec),
     Set(DomainSetSpec),
@@ -294,6 +295,7 @@ impl Reader<'_> {
         let typed = match object.kind {
             Kind::ClusterEgressDomainSet => typed(json).map(Spec::ClusterSet),
             Kind::ClusterEgressPolicy => typed(json).map(Spec::ClusterPolicy),
+            Kind::EgressCredential => typed(json).map(Spec::Credential),
             Kind::EgressDomainSet => typed(json).map(Spec::Set),
             Kind::EgressGateway => typed(json).map(Box::new).map(Spec::Gateway),
             Kind::EgressPolicy => typed(json).map(Spec::Policy),

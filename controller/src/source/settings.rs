@@ -3,7 +3,7 @@
 //! What decisions depend on (ranges, source addresses of workloads, exempt hosts) is the policy compiler's to check.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use exitgate_policy::{Authority, EgressGatewaySpec, Severity, SinkType};
 
@@ -17,6 +17,26 @@ pub(super) fn prepare(spec: &mut EgressGatewaySpec, folder: &Path) -> Vec<Findin
     findings.values(spec);
     findings.files(spec, folder);
     findings.0
+}
+
+/// Files whose change is a change of how TLS is opened, under settings that are prepared.
+pub(super) fn tls_files(spec: &EgressGatewaySpec) -> Vec<PathBuf> {
+    let tls = &spec.tls;
+    let authority = tls.authority.iter().flat_map(|authority| {
+        [&authority.cert_file, &authority.key_file]
+            .into_iter()
+            .chain(&authority.trust_files)
+    });
+    let upstreams = tls.upstreams.iter().flat_map(|upstream| {
+        let own = upstream.client_certificate.iter();
+        let own = own.flat_map(|pair| [&pair.cert_file, &pair.key_file]);
+        upstream.ca_file.iter().chain(own)
+    });
+    authority
+        .chain(upstreams)
+        .chain(&tls.system_roots_file)
+        .map(PathBuf::from)
+        .collect()
 }
 
 struct Findings(Vec<Finding>);
@@ -121,6 +141,29 @@ impl Findings {
                 anchor("spec.listeners.proxyTls.clientCaFile", file, true);
             }
         }
+        let tls = &mut spec.tls;
+        if let Some(file) = &mut tls.system_roots_file {
+            anchor("spec.tls.systemRootsFile", file, true);
+        }
+        if let Some(authority) = &mut tls.authority {
+            let path = "spec.tls.authority";
+            anchor(&format!("{path}.certFile"), &mut authority.cert_file, true);
+            anchor(&format!("{path}.keyFile"), &mut authority.key_file, true);
+            for (index, file) in authority.trust_files.iter_mut().enumerate() {
+                anchor(&format!("{path}.trustFiles[{index}]"), file, true);
+            }
+        }
+        for (index, entry) in tls.upstreams.iter_mut().enumerate() {
+            let path = format!("spec.tls.upstreams[{index}]");
+            if let Some(file) = &mut entry.ca_file {
+                anchor(&format!("{path}.caFile"), file, true);
+            }
+            if let Some(own) = &mut entry.client_certificate {
+                let path = format!("{path}.clientCertificate");
+                anchor(&format!("{path}.certFile"), &mut own.cert_file, true);
+                anchor(&format!("{path}.keyFile"), &mut own.key_file, true);
+            }
+        }
         for (index, mapping) in spec.workloads.iter_mut().enumerate() {
             if let Some(user) = &mut mapping.user {
                 let path = format!("spec.workloads[{index}].user.passwordHashFile");
@@ -166,6 +209,13 @@ mod tests {
             "parent": {"address": "proxy.example"},
             "records": [{"type": "File"}, {"type": "Stdout", "path": "x"}],
             "workloads": [{"name": "w", "user": {"name": "u", "passwordHashFile": "p"}}],
+            "tls": {
+                "systemRootsFile": "roots",
+                "authority": {"certFile": "c", "keyFile": "k"},
+                "upstreams": [
+                    {"name": "u", "hosts": ["a.io"], "caFile": "/c", "clientCertificate": {"certFile": "x", "keyFile": "y"}},
+                ],
+            },
         }));
         for start in [
             "Error spec.listeners.proxy[1]: \"localhost\" is not ADDRESS:PORT",
@@ -180,12 +230,41 @@ mod tests {
             "Warning spec.listeners.proxyTls.keyFile: /k:",
             "Warning spec.dns.hostsFile: /nowhere/hosts:",
             "Warning spec.workloads[0].user.passwordHashFile: /nowhere/p:",
+            "Warning spec.tls.systemRootsFile: /nowhere/roots:",
+            "Warning spec.tls.authority.certFile: /nowhere/c:",
+            "Warning spec.tls.authority.keyFile: /nowhere/k:",
+            "Warning spec.tls.upstreams[0].caFile: /c:",
+            "Warning spec.tls.upstreams[0].clientCertificate.certFile: /nowhere/x:",
+            "Warning spec.tls.upstreams[0].clientCertificate.keyFile: /nowhere/y:",
         ] {
             assert!(
                 all.iter().any(|found| found.starts_with(start)),
                 "{start} missing from {all:#?}"
             );
         }
-        assert_eq!(all.len(), 12, "{all:#?}");
+        assert_eq!(all.len(), 18, "{all:#?}");
+    }
+
+    #[test]
+    fn files_that_tls_rests_on_are_watched() {
+        let mut spec: EgressGatewaySpec = serde_json::from_value(serde_json::json!({
+            "tls": {
+                "systemRootsFile": "roots",
+                "authority": {"certFile": "c", "keyFile": "k", "trustFiles": ["old"]},
+                "upstreams": [
+                    {"name": "u", "hosts": ["a.io"], "caFile": "/ca", "clientCertificate": {"certFile": "x", "keyFile": "y"}},
+                ],
+            },
+        }))
+        .unwrap();
+        prepare(&mut spec, Path::new("/d"));
+        let files: Vec<String> = tls_files(&spec)
+            .iter()
+            .map(|path| path.display().to_string())
+            .collect();
+        assert_eq!(
+            files,
+            ["/d/c", "/d/k", "/d/old", "/ca", "/d/x", "/d/y", "/d/roots"]
+        );
     }
 }

@@ -1,6 +1,7 @@
 //! Which protocol the first bytes of a connection belong to.
 
 use super::hello::is_sslv2;
+use crate::http1::METHODS;
 
 /// What the first bytes are.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -18,26 +19,6 @@ pub enum Guess {
 
 /// A first line longer than this without `HTTP/1.` in it is no request.
 const LINE_BYTES: usize = 2048;
-
-/// Tokens that start a request line and nothing else that is common.
-const METHODS: [&[u8]; 16] = [
-    b"CONNECT",
-    b"COPY",
-    b"DELETE",
-    b"GET",
-    b"HEAD",
-    b"LOCK",
-    b"MKCOL",
-    b"MOVE",
-    b"OPTIONS",
-    b"PATCH",
-    b"POST",
-    b"PROPFIND",
-    b"PROPPATCH",
-    b"PUT",
-    b"TRACE",
-    b"UNLOCK",
-];
 
 /// Openings of other protocols in text: label and first bytes.
 const TEXT: [(&str, &[u8]); 12] = [
@@ -168,13 +149,14 @@ pub fn sniff(first_bytes: &[u8]) -> Guess {
     text(first_bytes)
 }
 
-/// The answer when the client sends nothing more for now; never `NeedMore`. What could still become TLS or HTTP counts as
-/// that, though it cannot be judged: otherwise a client would send one byte, wait, and go on unseen.
+/// The answer when the client sends nothing more for now; never `NeedMore`. What looks like the start of TLS or of a request
+/// counts as that, though it cannot be judged: otherwise a client would send one byte, wait, and go on unseen. Other text
+/// without an end is TCP, as silence is.
 pub fn sniff_at_end(first_bytes: &[u8]) -> Guess {
     match (sniff(first_bytes), first_bytes) {
         (Guess::NeedMore, []) => Guess::Other("silent"),
         (Guess::NeedMore, [0x16 | 0x80..=0xff, ..]) => Guess::Tls,
-        (Guess::NeedMore, [b'\r' | b'\n' | b'\t' | b' '..=b'~', ..]) => Guess::Http,
+        (Guess::NeedMore, [b'\r' | b'\n' | b'\t' | b' '..=b'~', ..]) => unfinished(first_bytes),
         (Guess::NeedMore, _) => Guess::Other("tcp"),
         (guess, _) => guess,
     }
@@ -197,6 +179,29 @@ fn compare(bytes: &[u8], opening: impl ExactSizeIterator<Item = Option<u8>>) -> 
         false => Compared::Different,
         true if bytes.len() >= length => Compared::Equal,
         true => Compared::Prefix,
+    }
+}
+
+/// A line of text without its end: the start of a request if its word is one of a method that we know, or if a target follows.
+fn unfinished(first_bytes: &[u8]) -> Guess {
+    let line = first_bytes.trim_ascii_start();
+    let word_end = line
+        .iter()
+        .position(|byte| !byte.is_ascii_graphic())
+        .unwrap_or(line.len());
+    let (word, rest) = line.split_at_checked(word_end).unwrap_or((line, &[]));
+    let target = rest.trim_ascii_start();
+    let method = !word.is_empty()
+        && METHODS.iter().any(|method| {
+            let start = method.get(..word.len());
+            start.is_some_and(|start| start.eq_ignore_ascii_case(word))
+        });
+    let targeted =
+        matches!(target, [b'/' | b'*', ..]) || memchr::memmem::find(target, b"://").is_some();
+    if method || targeted {
+        Guess::Http
+    } else {
+        Guess::Other("text")
     }
 }
 

@@ -308,7 +308,7 @@ fn hex(byte: u8) -> Option<u64> {
 
 /// Trailers must not change how a message that was already judged is read (RFC 9110, 6.5.1): nothing about framing, routing,
 /// credentials, conditions, caching or the content's form, and nothing of ours.
-fn may_trail(name: &[u8]) -> bool {
+pub(crate) fn may_trail(name: &[u8]) -> bool {
     const PREFIXES: [&[u8]; 7] = [
         b"access-control-",
         b"content-",

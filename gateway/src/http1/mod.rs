@@ -19,12 +19,17 @@ mod write;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use body::may_trail;
 pub use body::{BodyDecoder, BodyError, ChunkHeader, LAST_CHUNK, Step};
 pub use error::{HeadError, ResponseError};
 pub use framing::BodyFraming;
 pub use head::{Headers, Limits, Parse, Version};
 pub use local::{LocalAnswer, answer_locally};
+pub(crate) use request::METHODS;
+pub(crate) use request::is_misspelled;
 pub use request::{Request, Target, parse_request};
 pub use response::{RequestKind, Response, parse_response};
 pub use switch::{Upgrade, check_switch};
-pub use write::{Connection, UpgradeMode, write_request_head, write_response_head};
+pub use write::{
+    Connection, Onward, UpgradeMode, is_spelled, write_request_head, write_response_head,
+};

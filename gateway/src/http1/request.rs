@@ -16,8 +16,8 @@ const METHOD_BYTES: usize = 32;
 const REST_OF_LINE: usize = 11;
 
 /// Registered methods that an origin may recognise in any case. Methods are case-sensitive, so a rule for `DELETE` does not
-/// match `delete`; a lenient origin would. Only the registered spelling is accepted.
-const METHODS: [&[u8]; 16] = [
+/// match `delete`; a lenient origin would. Only the registered spelling is accepted. A first line that starts with one is HTTP.
+pub(crate) const METHODS: [&[u8]; 16] = [
     b"CONNECT",
     b"COPY",
     b"DELETE",
@@ -99,11 +99,12 @@ impl Request {
         self.path_and_query.of(self.headers.original())
     }
 
-    /// The announced body length, `None` for chunked.
+    /// The announced length of the body, 0 where there is none, `None` for chunked.
     pub fn content_length(&self) -> Option<u64> {
         match self.framing {
             BodyFraming::Length(length) => Some(length),
-            BodyFraming::Chunked | BodyFraming::None | BodyFraming::UntilClose => None,
+            BodyFraming::None => Some(0),
+            BodyFraming::Chunked | BodyFraming::UntilClose => None,
         }
     }
 }
@@ -158,6 +159,13 @@ pub fn parse_request(buf: &[u8], limits: &Limits) -> Result<Parse<Request>, Head
     })
 }
 
+/// A registered method in another case.
+pub(crate) fn is_misspelled(method: &[u8]) -> bool {
+    METHODS
+        .iter()
+        .any(|known| known.eq_ignore_ascii_case(method) && *known != method)
+}
+
 /// What can be said before the line is complete, so that garbage is refused at once.
 fn check_request_line(rest: &[u8], limits: &Limits) -> Result<(), HeadError> {
     let line = match memchr::memchr(b'\n', rest) {
@@ -200,10 +208,7 @@ impl<'a> RequestLine<'a> {
         if !is_token(method) || method.len() > METHOD_BYTES {
             return Err(HeadError::BadMethod);
         }
-        if METHODS
-            .iter()
-            .any(|known| known.eq_ignore_ascii_case(method) && *known != method)
-        {
+        if is_misspelled(method) {
             return Err(HeadError::BadMethod);
         }
         let version = Version::parse(version)?;

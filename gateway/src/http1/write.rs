@@ -28,14 +28,28 @@ pub enum UpgradeMode {
     Strip,
 }
 
+/// How a request goes on to its origin.
+#[derive(Clone, Copy, Debug)]
+pub struct Onward<'a> {
+    /// The judged authority.
+    pub authority: &'a Authority,
+    /// The port that the scheme implies; `Host` does not repeat it.
+    pub default_port: u16,
+    pub connection: Connection,
+    pub upgrade: UpgradeMode,
+    /// Fields of ours, names in lower case; the client's own ones of these names are left out.
+    pub injected: &'a [(&'a str, &'a [u8])],
+}
+
 /// Appends the head of a request to an origin: origin-form, always HTTP/1.1, `Host` from the judged authority.
-pub fn write_request_head(
-    out: &mut Vec<u8>,
-    request: &Request,
-    authority: &Authority,
-    connection: Connection,
-    upgrade: UpgradeMode,
-) {
+pub fn write_request_head(out: &mut Vec<u8>, request: &Request, onward: &Onward<'_>) {
+    let Onward {
+        authority,
+        default_port,
+        connection,
+        upgrade,
+        injected,
+    } = *onward;
     out.extend_from_slice(request.method().as_bytes());
     out.push(b' ');
     let path = request.path_and_query();
@@ -53,7 +67,7 @@ pub fn write_request_head(
         }
     }
     out.extend_from_slice(b" HTTP/1.1\r\nHost: ");
-    write_authority(out, authority);
+    write_authority(out, authority, default_port);
     out.extend_from_slice(b"\r\n");
     for (name, original, value) in request.headers.forwarded() {
         match name {
@@ -63,8 +77,13 @@ pub fn write_request_head(
                 write_number_field(out, original, left);
             }
             _ if upgrade == UpgradeMode::Strip && name.starts_with("sec-websocket-") => {}
+            // Some origins read an underscore as a hyphen.
+            _ if injected.iter().any(|(ours, _)| is_spelled(name, ours)) => {}
             _ => write_field(out, original, value),
         }
+    }
+    for (name, value) in injected {
+        write_field(out, name.as_bytes(), value);
     }
     write_framing(out, request.framing);
     let switches = upgrade == UpgradeMode::Pass
@@ -91,9 +110,13 @@ pub fn write_response_head(
     out.extend_from_slice(response.reason());
     out.extend_from_slice(b"\r\n");
     for (name, original, value) in response.headers.forwarded() {
-        // Our own names are ours alone: an origin cannot fake a refusal.
-        if name != "content-length" && !name.starts_with("exitgate-") {
-            write_field(out, original, value);
+        match name {
+            "content-length" => {}
+            // It would lead the client around the gateway (RFC 7838); `clear` only takes such a lead back.
+            "alt-svc" if !value.eq_ignore_ascii_case(b"clear") => {}
+            // Our own names are ours alone: an origin cannot fake a refusal.
+            _ if name.starts_with("exitgate-") => {}
+            _ => write_field(out, original, value),
         }
     }
     match response.status {
@@ -122,6 +145,15 @@ pub fn write_response_head(
     out.extend_from_slice(b"\r\n");
 }
 
+/// Whether a field name is another one but for underscores in place of hyphens; both in lower case.
+pub fn is_spelled(name: &str, ours: &str) -> bool {
+    name.len() == ours.len()
+        && name
+            .bytes()
+            .zip(ours.bytes())
+            .all(|(one, other)| one == other || (one == b'_' && other == b'-'))
+}
+
 fn write_connection(out: &mut Vec<u8>, client: Version, connection: Connection) {
     match (connection, client) {
         (Connection::Close, _) => out.extend_from_slice(b"Connection: close\r\n"),
@@ -133,9 +165,9 @@ fn write_connection(out: &mut Vec<u8>, client: Version, connection: Connection) 
 }
 
 /// The canonical form, without the port where it is the scheme's own.
-fn write_authority(out: &mut Vec<u8>, authority: &Authority) {
+fn write_authority(out: &mut Vec<u8>, authority: &Authority, default_port: u16) {
     write_display(out, &authority.host);
-    if let Some(port) = authority.port.filter(|port| *port != 80) {
+    if let Some(port) = authority.port.filter(|port| *port != default_port) {
         out.push(b':');
         write_number(out, u64::from(port));
     }

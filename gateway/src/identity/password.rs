@@ -24,9 +24,9 @@ pub enum HashError {
     Read { path: String, error: std::io::Error },
     /// It has another shape.
     #[error(
-        "password hash file {path}: expected one line `{SCHEME}$ITERATIONS$BASE64-SALT$BASE64-HASH`, as `exitgate hash-password` prints it"
+        "password hash file {path}:{line}: expected one line `{SCHEME}$ITERATIONS$BASE64-SALT$BASE64-HASH`, as `exitgate hash-password` prints it"
     )]
-    Shape { path: String },
+    Shape { path: String, line: usize },
 }
 
 /// A stored hash.
@@ -45,7 +45,20 @@ impl StoredHash {
             path: shown(),
             error,
         })?;
-        Self::parse(text.trim()).ok_or_else(|| HashError::Shape { path: shown() })
+        let mut lines = text
+            .lines()
+            .enumerate()
+            .filter(|(_, line)| !line.trim().is_empty());
+        let (at, first) = lines.next().unwrap_or_default();
+        let shape = |at: usize| HashError::Shape {
+            path: shown(),
+            line: at + 1,
+        };
+        // A second line would be a second password that nobody checks.
+        match lines.next() {
+            Some((extra, _)) => Err(shape(extra)),
+            None => Self::parse(first.trim()).ok_or_else(|| shape(at)),
+        }
     }
 
     fn parse(text: &str) -> Option<Self> {

@@ -1,5 +1,7 @@
 //! What is in force now: one policy revision with everything that hangs on it, replaced as a whole.
 
+mod credentials;
+mod interception;
 mod settings;
 
 use std::collections::HashMap;
@@ -16,6 +18,9 @@ use tokio::sync::watch;
 use crate::identity::{Identities, IdentityError, Member};
 use crate::limits::Share;
 use crate::resolve::Resolver;
+pub(crate) use credentials::Credentials;
+pub use credentials::Secrets;
+pub use interception::{Interception, InterceptionError};
 pub use settings::{Settings, SettingsError};
 
 /// One revision in force.
@@ -30,6 +35,10 @@ pub struct Live {
     pub identities: Identities,
     /// Resolves names.
     pub resolver: Arc<Resolver>,
+    /// Opens TLS, where the fleet does that.
+    pub interception: Option<Arc<Interception>>,
+    /// Values that are put into requests.
+    pub(crate) credentials: Credentials,
     /// The documents, for the admin port.
     pub snapshot: Snapshot,
 }
@@ -43,6 +52,9 @@ pub enum ApplyError {
     /// The gateway's settings cannot be used.
     #[error("EgressGateway: {0}")]
     Settings(#[from] SettingsError),
+    /// TLS cannot be opened as asked.
+    #[error("EgressGateway: {0}")]
+    Interception(#[from] InterceptionError),
     /// A workload mapping cannot be used.
     #[error("EgressGateway: {0}")]
     Identity(#[from] IdentityError),
@@ -79,7 +91,11 @@ impl State {
     }
 
     /// Puts a snapshot in force, whole or not at all. Warnings are returned.
-    pub fn apply(&self, snapshot: Snapshot) -> Result<(Arc<Live>, Vec<Problem>), ApplyError> {
+    pub fn apply(
+        &self,
+        snapshot: Snapshot,
+        secrets: &Secrets,
+    ) -> Result<(Arc<Live>, Vec<Problem>), ApplyError> {
         let (policy, problems) = compile(&snapshot);
         let Some(policy) =
             policy.filter(|_| problems.iter().all(|p| p.severity != Severity::Error))
@@ -91,6 +107,12 @@ impl State {
             self.member(&policy, w)
         })?;
         let previous = self.current();
+        let interception = Interception::build(
+            &snapshot.settings.tls,
+            &policy,
+            &self.base,
+            previous.as_ref().and_then(|p| p.interception.as_ref()),
+        )?;
         let resolver = match previous.filter(|p| p.snapshot.settings.dns == snapshot.settings.dns) {
             Some(previous) => previous.resolver.clone(),
             None => self.resolver(&snapshot.settings.dns)?,
@@ -101,6 +123,8 @@ impl State {
             settings,
             identities,
             resolver,
+            interception,
+            credentials: Credentials::build(&snapshot.credentials, secrets),
             snapshot,
         });
         self.current.send_replace(Some(live.clone()));

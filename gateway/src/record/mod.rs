@@ -7,6 +7,7 @@ mod line;
 pub(crate) use line::policy_name;
 mod sink;
 
+use std::cell::RefCell;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -19,9 +20,15 @@ use exitgate_policy::snapshot::Workload;
 use exitgate_runtime::clock;
 
 use crate::metrics::Metrics;
+use crate::origin::{Certificate, Verification};
 use crate::reason::Reason;
 use sink::Sink;
 pub use sink::{Overflow, SinkConfig, Target};
+
+thread_local! {
+    /// Where lines are put together.
+    static LINE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
 
 /// OCSF class of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,6 +121,9 @@ impl Recorder {
                 closed_by: None,
                 revision: None,
                 muted: false,
+                opened: false,
+                origin: None,
+                injected: Vec::new(),
             }),
         }
     }
@@ -152,10 +162,13 @@ impl Recorder {
         if wanted.peek().is_none() {
             return;
         }
-        let line = line::render(fields);
-        for sink in wanted {
-            sink.push(&line);
-        }
+        LINE.with_borrow_mut(|line| {
+            line.clear();
+            line::render(fields, line);
+            for sink in wanted {
+                sink.push(line);
+            }
+        });
     }
 }
 
@@ -267,6 +280,12 @@ pub(crate) struct Fields {
     pub(crate) closed_by: Option<ClosedBy>,
     pub(crate) revision: Option<Arc<str>>,
     pub(crate) muted: bool,
+    /// Its TLS was opened.
+    pub(crate) opened: bool,
+    /// The certificate of an origin that we spoke TLS with.
+    pub(crate) origin: Option<Arc<Certificate>>,
+    /// Credentials that were put into the request, by name.
+    pub(crate) injected: Vec<String>,
 }
 
 /// One record in the making.
@@ -309,6 +328,11 @@ impl Record {
 
     pub(crate) fn allow(&mut self) {
         self.fields.verdict = VerdictLabel::Allow;
+        let denied = self.fields.decision.as_ref().is_some_and(|d| d.denied);
+        if matches!(self.fields.reason, Reason::Policy(_)) && !denied {
+            // What was undecided turned out well.
+            self.fields.reason = Reason::Policy(exitgate_policy::Reason::Allowed);
+        }
     }
 
     /// The reason may differ from the decision's: a transport failure, a limit.
@@ -317,12 +341,20 @@ impl Record {
         self.fields.reason = reason;
     }
 
+    /// Whether the origin's certificate was verified: only there may a credential go.
+    pub(crate) fn origin_is_verified(&self) -> bool {
+        let origin = self.fields.origin.as_ref();
+        origin.is_some_and(|origin| origin.verification == Verification::Verified)
+    }
+
     /// Takes over what a tunnel's record knows about its connection.
     pub(crate) fn continues(&mut self, tunnel: &Record) {
         self.fields.workload.clone_from(&tunnel.fields.workload);
         self.fields.address = tunnel.fields.address;
         self.fields.resolved.clone_from(&tunnel.fields.resolved);
         self.fields.chain.clone_from(&tunnel.fields.chain);
+        self.fields.opened = tunnel.fields.opened;
+        self.fields.origin.clone_from(&tunnel.fields.origin);
     }
 
     /// This record has something of its own to say after all.

@@ -148,32 +148,46 @@ impl Sink {
 
 fn write_loop(shared: &Shared, mut output: Output) {
     let mut batch = Vec::new();
+    let mut records = 0;
     loop {
-        let (records, closing) = {
+        let closing = {
             let mut queue = shared.queue.lock();
-            while queue.bytes.is_empty() && !queue.closing {
+            while batch.is_empty() && queue.bytes.is_empty() && !queue.closing {
                 shared.wake.wait(&mut queue);
             }
-            if !queue.closing && queue.bytes.len() < BUFFER / 2 {
-                shared.wake.wait_for(&mut queue, GATHER);
+            if batch.is_empty() {
+                if !queue.closing && queue.bytes.len() < BUFFER / 2 {
+                    shared.wake.wait_for(&mut queue, GATHER);
+                }
+                std::mem::swap(&mut queue.bytes, &mut batch);
+                records = std::mem::take(&mut queue.records);
             }
-            std::mem::swap(&mut queue.bytes, &mut batch);
-            (std::mem::take(&mut queue.records), queue.closing)
+            queue.closing
         };
         if batch.is_empty() && closing {
             return;
         }
-        match output.write(&batch) {
-            Ok(()) => shared.stuck.store(false, Ordering::Relaxed),
-            Err(error) => {
-                shared.dropped.fetch_add(records, Ordering::Relaxed);
-                if !shared.stuck.swap(true, Ordering::Relaxed) {
-                    tracing::error!(%error, "records cannot be written");
-                }
-                if !closing {
-                    std::thread::sleep(RETRY);
-                }
+        if let Err((written, error)) = output.write(&batch) {
+            if !shared.stuck.swap(true, Ordering::Relaxed) {
+                tracing::error!(%error, "records cannot be written");
             }
+            if closing {
+                let waiting = shared.queue.lock().records;
+                shared
+                    .dropped
+                    .fetch_add(records + waiting, Ordering::Relaxed);
+                return;
+            }
+            // Kept and tried again, traffic or not: a gateway that refuses for this sink gets no new records.
+            batch.drain(..written.min(batch.len()));
+            let mut queue = shared.queue.lock();
+            if !queue.closing {
+                shared.wake.wait_for(&mut queue, RETRY);
+            }
+            continue;
+        }
+        if shared.stuck.swap(false, Ordering::Relaxed) {
+            tracing::warn!("records are written again");
         }
         batch.clear();
         if batch.capacity() > BUFFER / 8 {
@@ -215,12 +229,16 @@ impl Output {
         }
     }
 
-    fn write(&mut self, batch: &[u8]) -> io::Result<()> {
+    /// Writes the batch; with an error comes how much of it must not be written again.
+    fn write(&mut self, batch: &[u8]) -> Result<(), (usize, io::Error)> {
         match self {
             Self::Stdout => {
-                let mut out = io::stdout().lock();
-                out.write_all(batch)?;
-                out.flush()
+                let mut out = Counted {
+                    out: io::stdout().lock(),
+                    written: 0,
+                };
+                let result = out.write_all(batch).and_then(|()| out.flush());
+                result.map_err(|error| (out.written, error))
             }
             Self::File {
                 file,
@@ -230,15 +248,46 @@ impl Output {
                 keep,
             } => {
                 if *size > 0 && *size + batch.len() as u64 > *max_bytes {
-                    rotate(path, *keep)?;
-                    *file = open_append(path)?;
+                    *file = rotate(path, *keep)
+                        .and_then(|()| open_append(path))
+                        .map_err(|error| (0, error))?;
                     *size = 0;
                 }
-                file.write_all(batch)?;
+                let mut out = Counted {
+                    out: file,
+                    written: 0,
+                };
+                if let Err(error) = out.write_all(batch) {
+                    // On a full disk the file ends with a whole record; where that cannot be, the rest follows later.
+                    let written = match out.out.set_len(*size) {
+                        Ok(()) => 0,
+                        Err(_) => out.written,
+                    };
+                    *size += written as u64;
+                    return Err((written, error));
+                }
                 *size += batch.len() as u64;
                 Ok(())
             }
         }
+    }
+}
+
+/// Counts what was taken.
+struct Counted<W> {
+    out: W,
+    written: usize,
+}
+
+impl<W: Write> Write for Counted<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let taken = self.out.write(bytes)?;
+        self.written += taken;
+        Ok(taken)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
     }
 }
 

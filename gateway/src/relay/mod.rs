@@ -17,7 +17,7 @@ use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use crate::net::ClientIo;
+use crate::net::{ClientIo, OriginIo};
 
 /// The side of a relay on which something happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,15 +103,15 @@ impl Activity {
 /// so that a policy change is never lost to a connection that happens to end.
 pub async fn run<I>(
     client: &mut ClientIo,
-    upstream: &mut TcpStream,
+    upstream: &mut OriginIo,
     limits: Limits,
     counts: &Counts,
     interrupt: impl Future<Output = I>,
 ) -> End<I> {
     let activity = Activity::new();
-    let end = match client {
-        ClientIo::Tcp(tcp) => {
-            let (client_read, client_write) = tcp.split();
+    let end = match (&mut *client, &mut *upstream) {
+        (ClientIo::Tcp(client), OriginIo::Tcp(upstream)) => {
+            let (client_read, client_write) = client.split();
             let (upstream_read, upstream_write) = upstream.split();
             let up = pump::tcp(
                 client_read,
@@ -129,9 +129,9 @@ pub async fn run<I>(
             );
             drive(up, down, limits, &activity, interrupt).await
         }
-        ClientIo::Tls(tls) => {
-            let (client_read, client_write) = tokio::io::split(tls.as_mut());
-            let (upstream_read, upstream_write) = upstream.split();
+        (client, upstream) => {
+            let (client_read, client_write) = tokio::io::split(client);
+            let (upstream_read, upstream_write) = tokio::io::split(upstream);
             let up = pump::any(
                 client_read,
                 upstream_write,
@@ -153,9 +153,9 @@ pub async fn run<I>(
         End::Finished(_) => {}
         End::Idle | End::Interrupted(_) | End::TotalTime => {
             reset_on_close(client.tcp());
-            reset_on_close(upstream);
+            reset_on_close(upstream.tcp());
         }
-        End::Reset(Side::Client) => reset_on_close(upstream),
+        End::Reset(Side::Client) => reset_on_close(upstream.tcp()),
         End::Reset(Side::Upstream) => reset_on_close(client.tcp()),
     }
     end

@@ -29,7 +29,7 @@ struct Running {
 
 async fn start(limits: Limits) -> Running {
     let (client, near) = pair().await;
-    let (mut far, origin) = pair().await;
+    let (far, origin) = pair().await;
     let (stop, stopped) = oneshot::channel::<()>();
     let counts = Arc::new(Counts::default());
     let in_task = counts.clone();
@@ -41,7 +41,7 @@ async fn start(limits: Limits) -> Running {
         };
         run(
             &mut ClientIo::Tcp(near),
-            &mut far,
+            &mut OriginIo::Tcp(far),
             limits,
             &in_task,
             interrupt,
@@ -109,7 +109,8 @@ async fn a_reset_is_passed_on_as_a_reset() {
 async fn silence_ends_a_relay_and_a_byte_puts_it_off() {
     let mut r = start(brief()).await;
     let began = Instant::now();
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    let quiet = tokio::time::timeout(Duration::from_millis(50), r.client.read_u8());
+    assert!(quiet.await.is_err(), "it ended early");
     r.client.write_all(b"x").await.unwrap();
     assert_eq!(r.origin.read_u8().await.unwrap(), b'x');
     assert_eq!(r.end.await.unwrap(), End::Idle);

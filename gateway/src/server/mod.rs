@@ -21,8 +21,9 @@ use tokio::task::JoinHandle;
 
 use crate::identity::Passwords;
 use crate::limits::Share;
-use crate::live::{ApplyError, State};
+use crate::live::{ApplyError, Secrets, State};
 use crate::metrics::Metrics;
+use crate::origin;
 use crate::record::{Class, Overflow, Recorder, SinkConfig, Target, VerdictLabel};
 use crate::tls::{self, TlsError};
 
@@ -131,6 +132,31 @@ pub(crate) struct Shared {
     stage: watch::Sender<Stage>,
 }
 
+#[cfg(test)]
+impl Shared {
+    /// What connections have in common, without listeners. Relative files are looked up in `base`.
+    pub(crate) fn for_tests(snapshot: Snapshot, sinks: Vec<SinkConfig>, base: &Path) -> Arc<Self> {
+        let metrics = Arc::new(Metrics::new());
+        let recorder = Recorder::start(sinks, metrics.clone()).expect("sinks");
+        let state = State::new(base);
+        state
+            .apply(snapshot, &Secrets::default())
+            .expect("a snapshot that applies");
+        Arc::new(Self {
+            state,
+            recorder: Arc::new(recorder),
+            metrics,
+            passwords: Passwords::default(),
+            total: Arc::default(),
+            stage: watch::Sender::new(Stage::Running),
+        })
+    }
+
+    pub(crate) fn drain_for_tests(&self) {
+        self.stage.send_replace(Stage::Draining);
+    }
+}
+
 impl Shared {
     async fn reached(&self, stage: Stage) {
         let mut watch = self.stage.subscribe();
@@ -164,6 +190,7 @@ impl Gateway {
     /// Binds every listener, puts the snapshot in force and serves. `on_bound` is told each listener.
     pub fn start(
         mut snapshot: Snapshot,
+        secrets: &Secrets,
         options: &Options,
         mut on_bound: impl FnMut(Bound),
     ) -> Result<(Self, Vec<Problem>), StartError> {
@@ -200,7 +227,8 @@ impl Gateway {
         let own: Vec<SocketAddr> = bound.iter().map(|(b, _)| b.address).collect();
         snapshot.own_listeners.clone_from(&own);
         let state = State::new(&options.base);
-        let (live, problems) = state.apply(snapshot)?;
+        let (live, problems) = state.apply(snapshot, secrets)?;
+        metrics.interception.set(live.interception.as_ref());
         metrics
             .policy_loaded_at
             .set(i64::try_from(clock::unix_seconds()).unwrap_or(i64::MAX));
@@ -213,7 +241,7 @@ impl Gateway {
             total: Arc::default(),
             stage: watch::Sender::new(Stage::Running),
         });
-        let mut tasks = Vec::new();
+        let mut tasks = vec![tokio::spawn(sweep(shared.clone()))];
         for (told, listener) in bound {
             let tls = acceptor
                 .clone()
@@ -243,7 +271,11 @@ impl Gateway {
 
     /// Puts another snapshot in force; on an error the previous one stays. Listeners and sinks are those of the
     /// start.
-    pub fn apply(&self, mut snapshot: Snapshot) -> Result<(Arc<str>, Vec<Problem>), ApplyError> {
+    pub fn apply(
+        &self,
+        mut snapshot: Snapshot,
+        secrets: &Secrets,
+    ) -> Result<(Arc<str>, Vec<Problem>), ApplyError> {
         snapshot.own_listeners.clone_from(&self.own);
         if let Some(live) = self.shared.state.current() {
             let (old, new) = (&live.snapshot.settings, &snapshot.settings);
@@ -253,9 +285,11 @@ impl Gateway {
                 );
             }
         }
-        let result = self.shared.state.apply(snapshot);
+        let result = self.shared.state.apply(snapshot, secrets);
         self.shared.metrics.reloaded(result.is_ok());
         let (live, problems) = result?;
+        let metrics = &self.shared.metrics;
+        metrics.interception.set(live.interception.as_ref());
         self.shared
             .metrics
             .policy_loaded_at
@@ -292,6 +326,23 @@ impl Gateway {
         }
         let recorder = self.shared.recorder.clone();
         drop(tokio::task::spawn_blocking(move || recorder.close(LAST_WORDS)).await);
+    }
+}
+
+/// Closes connections to origins that nobody came back for.
+async fn sweep(shared: Arc<Shared>) {
+    let mut ticks = tokio::time::interval(origin::SWEEP);
+    loop {
+        tokio::select! {
+            biased;
+            () = shared.draining() => return,
+            _ = ticks.tick() => {}
+        }
+        let live = shared.state.current();
+        if let Some(interception) = live.as_ref().and_then(|live| live.interception.as_ref()) {
+            interception.origins.sweep();
+            interception.parked.sweep();
+        }
     }
 }
 

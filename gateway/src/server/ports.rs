@@ -62,7 +62,7 @@ pub(super) fn admin(shared: Arc<Shared>, log: LogLevel) -> (Arc<Shared>, impl Ha
         match (ask.path.as_str(), ask.write) {
             ("/", false) => Reply::text(
                 200,
-                "GET /config\nGET /policy\nGET /version\nGET, PUT /log-level\n",
+                "GET /ca.pem\nGET /config\nGET /policy\nGET /version\nGET, PUT /log-level\n",
             ),
             ("/log-level", false) => Reply::text(200, format!("{}\n", log.current())),
             ("/log-level", true) => match log.set(String::from_utf8_lossy(&ask.body).trim()) {
@@ -73,6 +73,14 @@ pub(super) fn admin(shared: Arc<Shared>, log: LogLevel) -> (Arc<Shared>, impl Ha
                 200,
                 &json!({"product": build::PRODUCT, "version": build::VERSION}),
             ),
+            ("/ca.pem", false) => match live.as_ref().and_then(|live| live.interception.as_ref()) {
+                Some(interception) => Reply {
+                    status: 200,
+                    content_type: "application/x-pem-file",
+                    body: interception.authority.bundle_pem().into_bytes(),
+                },
+                None => Reply::text(404, "TLS is not opened\n"),
+            },
             ("/config", false) => match live {
                 // The document names files of secrets, never their content.
                 Some(live) => Reply::json(

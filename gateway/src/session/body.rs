@@ -1,12 +1,15 @@
 //! Moves one HTTP/1 body, validated on the way and never held whole.
 
+use std::future::Future;
+use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
-use crate::http1::{BodyDecoder, BodyError, BodyFraming, ChunkHeader};
+use crate::http1::{BodyDecoder, BodyError, BodyFraming, ChunkHeader, LAST_CHUNK};
 
 const STEP_MIN: usize = 16 * 1024;
 const STEP_MAX: usize = 256 * 1024;
@@ -38,8 +41,12 @@ pub(super) struct Body<'a> {
     pub(super) chunked: bool,
     /// Most bytes of the body that may pass.
     pub(super) bound: u64,
-    /// Longest silence.
+    /// Trailers pass too.
+    pub(super) trailers: bool,
+    /// Longest silence, in both directions.
     pub(super) idle: Duration,
+    /// Bytes of the other direction so far.
+    pub(super) other: &'a AtomicU64,
 }
 
 /// Moves the body; returns the number of body bytes.
@@ -47,7 +54,7 @@ pub(super) async fn copy(
     from: &mut (impl AsyncRead + Unpin),
     to: &mut (impl AsyncWrite + Unpin),
     body: Body<'_>,
-    moved: &mut u64,
+    moved: &AtomicU64,
 ) -> Result<(), BodyFailure> {
     let Body {
         buf,
@@ -55,7 +62,9 @@ pub(super) async fn copy(
         framing,
         chunked,
         bound,
+        trailers,
         idle,
+        other,
     } = body;
     let mut decoder = BodyDecoder::new(framing);
     let mut step_size = STEP_MIN;
@@ -63,10 +72,11 @@ pub(super) async fn copy(
         while !buf.is_empty() && !decoder.is_done() {
             let step = decoder.decode(buf).map_err(BodyFailure::Malformed)?;
             let whole = buf.get(step.data.clone()).unwrap_or_default();
-            let room = usize::try_from(bound.saturating_sub(*moved)).unwrap_or(usize::MAX);
+            let room =
+                usize::try_from(bound.saturating_sub(moved.load(Relaxed))).unwrap_or(usize::MAX);
             let data = whole.get(..room).unwrap_or(whole);
             let cut = data.len() < whole.len();
-            *moved += data.len() as u64;
+            moved.fetch_add(data.len() as u64, Relaxed);
             if chunked && !data.is_empty() {
                 out.extend_from_slice(ChunkHeader::new(data.len()).as_bytes());
             }
@@ -90,7 +100,11 @@ pub(super) async fn copy(
         }
         if decoder.is_done() {
             if chunked {
-                out.extend_from_slice(&decoder.last_chunk());
+                if trailers {
+                    out.extend_from_slice(&decoder.last_chunk());
+                } else {
+                    out.extend_from_slice(LAST_CHUNK);
+                }
             }
             write(to, &out, idle).await?;
             return flush(to, idle).await;
@@ -102,12 +116,30 @@ pub(super) async fn copy(
         }
         buf.reserve(step_size);
         let room = buf.capacity() - buf.len();
-        match timeout(idle, from.read_buf(buf)).await {
-            Err(_) => return Err(BodyFailure::Idle),
-            Ok(Err(_)) => return Err(BodyFailure::Source),
-            Ok(Ok(0)) => decoder.end_of_input().map_err(BodyFailure::Malformed)?,
-            Ok(Ok(length)) if length == room => step_size = (step_size * 2).min(STEP_MAX),
-            Ok(Ok(_)) => {}
+        match patient(idle, other, from.read_buf(buf)).await {
+            None => return Err(BodyFailure::Idle),
+            Some(Err(_)) => return Err(BodyFailure::Source),
+            Some(Ok(0)) => decoder.end_of_input().map_err(BodyFailure::Malformed)?,
+            Some(Ok(length)) if length == room => step_size = (step_size * 2).min(STEP_MAX),
+            Some(Ok(_)) => {}
+        }
+    }
+}
+
+/// Waits for `event` as long as something moves in the other direction, and for the idle time after that.
+pub(super) async fn patient<T>(
+    idle: Duration,
+    other: &AtomicU64,
+    event: impl Future<Output = T>,
+) -> Option<T> {
+    let mut event = pin!(event);
+    loop {
+        let before = other.load(Relaxed);
+        if let Ok(result) = timeout(idle, event.as_mut()).await {
+            return Some(result);
+        }
+        if other.load(Relaxed) == before {
+            return None;
         }
     }
 }
@@ -150,10 +182,11 @@ mod tests {
             framing: BodyFraming::Chunked,
             chunked: true,
             bound,
+            trailers: true,
             idle: Duration::from_secs(5),
+            other: &AtomicU64::new(0),
         };
-        let mut moved = 0;
-        let ended = copy(&mut from, &mut to, body, &mut moved).await;
+        let ended = copy(&mut from, &mut to, body, &AtomicU64::new(0)).await;
         (ended, to)
     }
 
@@ -166,5 +199,29 @@ mod tests {
         let (ended, cut) = relay(BODY, 5).await;
         assert!(matches!(ended, Err(BodyFailure::Bound)));
         assert_eq!(cut, b"head;3\r\nabc\r\n2\r\nde\r\n");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_counts_from_the_last_move_of_either_side() {
+        let idle = Duration::from_secs(10);
+        let other = AtomicU64::new(0);
+        let mover = async {
+            for _ in 0..5 {
+                tokio::time::sleep(Duration::from_secs(8)).await;
+                other.fetch_add(1, Relaxed);
+            }
+            std::future::pending::<()>().await;
+        };
+        let start = tokio::time::Instant::now();
+        let waiting = patient(idle, &other, std::future::pending::<()>());
+        tokio::select! {
+            result = waiting => assert_eq!(result, None),
+            () = mover => {}
+        }
+        let waited = start.elapsed();
+        assert!(
+            waited >= Duration::from_secs(50) && waited <= Duration::from_mins(1),
+            "{waited:?}"
+        );
     }
 }

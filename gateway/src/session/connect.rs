@@ -3,19 +3,23 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use exitgate_policy::decide::Verdict;
+use exitgate_policy::decide::{TlsAction, Verdict};
 use exitgate_policy::evidence::{Attr, Entry, Protocol};
 use exitgate_policy::name::{Authority, Host, Name};
 
 use super::conn::Pace;
 use super::exchange::Upstream;
 use super::forward::dial;
+use super::inner::Way;
+use super::multiplexed;
+use super::open::{First, Opening};
+use super::origin::{self, Reached, Route};
 use super::peek::{self, Peeked};
 use super::{Handover, Next, Session, limits_of, reason_of};
 use crate::enforce::{self, Facts, Standing};
 use crate::evidence::alert;
 use crate::http1::{Parse, parse_request};
-use crate::identity::Member;
+use crate::http2;
 use crate::live::Live;
 use crate::reason::Reason;
 use crate::record::{ClosedBy, Record, VerdictLabel};
@@ -37,9 +41,21 @@ impl Session {
         let (Some(member), Some(port)) = (self.member(), authority.port) else {
             return self.refuse(record, Reason::BadTarget).await;
         };
-        let mut facts = Facts::new(Entry::Connect, self.conn.peer.ip(), &authority.host, port);
-        let upstream = match before_grant(&live, &member, &mut facts, &mut record).await {
-            Ok(upstream) => upstream,
+        let facts = Facts::new(Entry::Connect, self.conn.peer.ip(), &authority.host, port);
+        let decision = facts.judge_connection(&member);
+        record.decided(&decision);
+        if !enforce::may_go_on(&decision) {
+            return self.refuse(record, Reason::Policy(decision.reason)).await;
+        }
+        let mut standing = Standing {
+            facts,
+            member,
+            sans: self.conn.sans.clone(),
+            user,
+            upgraded: None,
+        };
+        let ahead = match before_grant(&live, &mut standing, &mut record).await {
+            Ok(ahead) => ahead,
             Err(reason) => return self.refuse(record, reason).await,
         };
         if self.conn.send(GRANTED).await.is_err() {
@@ -47,14 +63,7 @@ impl Session {
             record.end(VerdictLabel::Error, Reason::ClientGone);
             return Next::Close;
         }
-        let standing = Standing {
-            facts,
-            member,
-            sans: self.conn.sans.clone(),
-            user,
-            upgraded: None,
-        };
-        if let Some(upstream) = upstream {
+        if let Ahead::Dialled(upstream) = ahead {
             // A settled Allow before the first byte: a rule for raw TCP, which does not look at bytes.
             let decision = standing.facts.judge_connection(&standing.member);
             if decision.verdict != Verdict::Undecided && enforce::passes(&decision) {
@@ -66,11 +75,10 @@ impl Session {
                     live,
                 }));
             }
-            return self
-                .after_grant(live, standing, Some(upstream), record)
-                .await;
+            let ahead = Ahead::Dialled(upstream);
+            return self.after_grant(live, standing, ahead, record).await;
         }
-        self.after_grant(live, standing, None, record).await
+        self.after_grant(live, standing, ahead, record).await
     }
 
     /// Reads what the client speaks and acts on it. No byte has gone upstream yet.
@@ -78,7 +86,7 @@ impl Session {
         &mut self,
         live: Arc<Live>,
         mut standing: Standing,
-        upstream: Option<Upstream>,
+        ahead: Ahead,
         mut record: Record,
     ) -> Next {
         let peeked = match peek::first_bytes(&mut self.conn, &live).await {
@@ -107,26 +115,75 @@ impl Session {
             return self.close_tunnel(record, Reason::PolicyChanged).await;
         };
         standing.member = member;
-        let upstream = match upstream {
-            Some(upstream) => upstream,
-            None => match self.dial_literal(&live, &mut standing, &mut record).await {
-                Ok(upstream) => upstream,
+        let ahead = match ahead {
+            Ahead::Later => match self.dial_literal(&live, &mut standing, &mut record).await {
+                Ok(upstream) => Ahead::Dialled(upstream),
                 // Cleartext HTTP can be told why, in its own language.
                 Err(reason) if standing.facts.protocol == Attr::Known(Protocol::Http) => {
                     return self.refuse(record, reason).await;
                 }
                 Err(reason) => return self.close_tunnel(record, reason).await,
             },
+            ahead => ahead,
         };
-        if standing.facts.protocol == Attr::Known(Protocol::Http) {
-            return self.cleartext(standing, upstream, record).await;
+        self.act(live, standing, ahead, record).await
+    }
+
+    /// Cleartext requests are judged one by one; other connections are opened, relayed or refused.
+    async fn act(
+        &mut self,
+        live: Arc<Live>,
+        mut standing: Standing,
+        ahead: Ahead,
+        mut record: Record,
+    ) -> Next {
+        let cleartext = standing.facts.protocol == Attr::Known(Protocol::Http);
+        if !cleartext {
+            let decision = standing.facts.judge_connection(&standing.member);
+            record.decided(&decision);
+            let name = match &standing.facts.name {
+                Attr::Known(name) => Some(name.clone()),
+                Attr::Absent | Attr::Hidden | Attr::Pending => None,
+            };
+            let passes = enforce::passes(&decision);
+            let refusal = Reason::Policy(decision.reason);
+            let opens = enforce::may_go_on(&decision) && decision.tls == TlsAction::Inspect;
+            let shows = !passes && !opens && may_be_shown(&standing);
+            match (live.interception.clone(), name) {
+                (Some(interception), Some(name)) if opens || shows => {
+                    let first = match ahead {
+                        _ if shows => First::Refused(refusal),
+                        Ahead::Dialled(upstream) => First::Dialled(upstream),
+                        Ahead::Kept(reached) => First::Kept(reached),
+                        Ahead::Parked(upstream) => First::Parked(upstream),
+                        Ahead::Later => First::Refused(Reason::NoAddress),
+                    };
+                    return Next::Open(Box::new(Opening {
+                        live,
+                        interception,
+                        standing,
+                        name,
+                        first,
+                        record,
+                    }));
+                }
+                _ if !passes => return self.close_tunnel(record, refusal).await,
+                _ => {}
+            }
         }
-        let decision = standing.facts.judge_connection(&standing.member);
-        record.decided(&decision);
-        if !enforce::passes(&decision) {
-            return self
-                .close_tunnel(record, Reason::Policy(decision.reason))
-                .await;
+        let upstream = match ahead {
+            Ahead::Dialled(upstream) => upstream,
+            // The kept connection is of no use to what this client turned out to speak.
+            Ahead::Kept(_) | Ahead::Parked(_) | Ahead::Later => {
+                match dial_name(&live, &mut standing, &mut record).await {
+                    Ok(upstream) => upstream,
+                    Err(reason) if cleartext => return self.refuse(record, reason).await,
+                    Err(reason) => return self.close_tunnel(record, reason).await,
+                }
+            }
+        };
+        if cleartext {
+            return self.inner(standing, Way::Cleartext(upstream), record).await;
         }
         Next::Relay(Box::new(Handover {
             upstream,
@@ -244,24 +301,61 @@ impl Session {
     }
 }
 
-/// Everything that happens before the 200. A name is dialled here, so that a failure is a truthful 502 or 504;
-/// an address waits for what the client shows.
+/// What stands ready for a tunnel when it is granted.
+enum Ahead {
+    Dialled(Upstream),
+    /// A verified connection to the name that an earlier client of this workload left.
+    Kept(Box<Reached>),
+    /// The same, with HTTP/2.
+    Parked(Arc<http2::Upstream>),
+    /// Nothing: an address waits for what the client shows.
+    Later,
+}
+
+/// Everything that happens before the 200. A name is dialled here, so that a failure is a truthful 502 or 504.
 async fn before_grant(
     live: &Live,
-    member: &Member,
-    facts: &mut Facts,
+    standing: &mut Standing,
     record: &mut Record,
-) -> Result<Option<Upstream>, Reason> {
-    let decision = facts.judge_connection(member);
-    record.decided(&decision);
-    if !enforce::may_go_on(&decision) {
-        return Err(Reason::Policy(decision.reason));
+) -> Result<Ahead, Reason> {
+    if let (Some(interception), Attr::Known(name)) = (&live.interception, &standing.facts.name)
+        && standing.facts.inspectable(&standing.member)
+    {
+        let route = Route::new(interception.clone(), standing, &name.clone(), Vec::new());
+        if let Some(reached) = origin::kept(&route, standing, record) {
+            return Ok(Ahead::Kept(Box::new(reached)));
+        }
+        if let Some(upstream) = multiplexed::parked(&route, standing, record) {
+            return Ok(Ahead::Parked(upstream));
+        }
     }
-    let addresses = enforce::addresses(live, member, facts, Attr::Pending, record).await?;
-    if facts.literal.is_some() {
-        return Ok(None);
+    if standing.facts.literal.is_some() {
+        let member = standing.member.clone();
+        enforce::addresses(live, &member, &mut standing.facts, Attr::Pending, record).await?;
+        return Ok(Ahead::Later);
     }
+    dial_name(live, standing, record).await.map(Ahead::Dialled)
+}
+
+/// Resolves the name, judges its addresses, connects to one.
+async fn dial_name(
+    live: &Live,
+    standing: &mut Standing,
+    record: &mut Record,
+) -> Result<Upstream, Reason> {
+    let member = standing.member.clone();
+    let addresses =
+        enforce::addresses(live, &member, &mut standing.facts, Attr::Pending, record).await?;
     let (address, upstream) = dial(live, &addresses, record).await?;
-    facts.address = Attr::Known(address.ip());
-    Ok(Some(upstream))
+    standing.facts.address = Attr::Known(address.ip());
+    Ok(upstream)
+}
+
+/// A refusal may be shown inside TLS where the client asked for the judged name and some rule could have that opened.
+fn may_be_shown(standing: &Standing) -> bool {
+    let same = match (&standing.facts.hello, &standing.facts.name) {
+        (Attr::Known(hello), Attr::Known(name)) => hello.sni.as_ref().is_none_or(|sni| sni == name),
+        _ => false,
+    };
+    same && standing.facts.inspectable(&standing.member)
 }

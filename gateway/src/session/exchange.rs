@@ -1,41 +1,43 @@
 //! One HTTP/1 request to an origin and its response back, with the response judged on its head.
 
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use exitgate_policy::name::Authority;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::body::{self, Body, BodyFailure};
 use super::conn::Pace;
 use crate::http1::{
-    BodyFraming, Connection, Limits, Parse, Request, RequestKind, Response, Upgrade, UpgradeMode,
-    Version, check_switch, parse_response, write_request_head, write_response_head,
+    BodyFraming, Connection, Limits, Onward, Parse, Request, RequestKind, Response, Upgrade,
+    UpgradeMode, Version, check_switch, parse_response, write_request_head, write_response_head,
 };
+use crate::net::OriginIo;
 
 /// A connection to an origin.
 pub(super) struct Upstream {
-    pub(super) stream: TcpStream,
+    pub(super) stream: OriginIo,
     pub(super) buf: BytesMut,
     /// It has carried a request before.
     pub(super) used: bool,
+    pub(super) made: Instant,
 }
 
 impl Upstream {
-    pub(super) fn new(stream: TcpStream) -> Self {
+    pub(super) fn new(stream: impl Into<OriginIo>) -> Self {
         Self {
-            stream,
+            stream: stream.into(),
             buf: BytesMut::new(),
             used: false,
+            made: Instant::now(),
         }
     }
 
     /// Whether a kept connection can take another request: the origin has neither closed it nor sent anything.
-    pub(super) fn is_quiet(&self) -> bool {
-        let unread = self.stream.try_read(&mut [0]);
-        self.buf.is_empty() && unread.is_err_and(|e| e.kind() == std::io::ErrorKind::WouldBlock)
+    pub(super) async fn is_quiet(&mut self) -> bool {
+        self.buf.is_empty() && self.stream.is_quiet().await
     }
 }
 
@@ -87,6 +89,12 @@ pub(super) struct Tally {
 pub(super) struct Terms<'a> {
     pub(super) request: &'a Request,
     pub(super) authority: &'a Authority,
+    /// The port that the scheme implies.
+    pub(super) default_port: u16,
+    /// The response is still to be judged: no interim one passes before.
+    pub(super) bare_interim: bool,
+    /// Credentials that the policy adds.
+    pub(super) injected: &'a [(&'a str, &'a [u8])],
     pub(super) limits: Limits,
     pub(super) idle: Duration,
     /// The gateway wants the client's connection to end after this exchange.
@@ -116,49 +124,85 @@ where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
+    let client = Client {
+        read: client_read,
+        buf: client_buf,
+        write: client_write,
+    };
+    let buf = &mut upstream.buf;
+    match &mut upstream.stream {
+        OriginIo::Tcp(tcp) => {
+            let (mut read, mut write) = tcp.split();
+            between(client, (&mut read, buf, &mut write), terms, judge, tally).await
+        }
+        OriginIo::Tls(tls) => {
+            let (mut read, mut write) = tokio::io::split(tls.as_mut());
+            between(client, (&mut read, buf, &mut write), terms, judge, tally).await
+        }
+    }
+}
+
+struct Client<'a, R, W> {
+    read: &'a mut R,
+    buf: &'a mut BytesMut,
+    write: &'a mut W,
+}
+
+async fn between<R, W, OriginR, OriginW>(
+    client: Client<'_, R, W>,
+    (upstream_read, upstream_buf, upstream_write): (&mut OriginR, &mut BytesMut, &mut OriginW),
+    terms: &Terms<'_>,
+    judge: impl FnMut(&Response) -> Answer,
+    tally: &mut Tally,
+) -> Ended
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+    OriginR: AsyncRead + Unpin,
+    OriginW: AsyncWrite + Unpin,
+{
     let request = terms.request;
     let mut head = Vec::with_capacity(1024);
     let upgrade = match request.upgrade {
         Some(Upgrade::WebSocket { .. }) => UpgradeMode::Pass,
         _ => UpgradeMode::Strip,
     };
-    write_request_head(
-        &mut head,
-        request,
-        terms.authority,
-        Connection::KeepAlive,
+    let onward = Onward {
+        authority: terms.authority,
+        default_port: terms.default_port,
+        connection: Connection::KeepAlive,
         upgrade,
-    );
-    let Upstream {
-        stream,
-        buf: upstream_buf,
-        ..
-    } = upstream;
-    let (mut upstream_read, mut upstream_write) = stream.split();
+        injected: terms.injected,
+    };
+    write_request_head(&mut head, request, &onward);
 
-    let mut sent = 0;
+    let (sent, got) = (AtomicU64::new(0), AtomicU64::new(0));
     let mut received = Received::default();
     let ended = {
         let send = body::copy(
-            client_read,
-            &mut upstream_write,
+            client.read,
+            upstream_write,
             Body {
-                buf: client_buf,
+                buf: client.buf,
                 prefix: head,
                 framing: request.framing,
                 chunked: request.framing == BodyFraming::Chunked,
                 bound: u64::MAX,
+                // A credential of ours is not to be contradicted by a trailer of the same name.
+                trailers: terms.injected.is_empty(),
                 idle: terms.idle,
+                other: &got,
             },
-            &mut sent,
+            &sent,
         );
         let receive = receive(
-            &mut upstream_read,
+            upstream_read,
             upstream_buf,
-            client_write,
+            client.write,
             terms,
             judge,
             &mut received,
+            (&sent, &got),
         );
         let mut send = std::pin::pin!(send);
         let mut receive = std::pin::pin!(receive);
@@ -179,8 +223,8 @@ where
             }
         }
     };
-    tally.up = sent;
-    tally.down = received.body;
+    tally.up = sent.load(Relaxed);
+    tally.down = got.load(Relaxed);
     tally.status = received.status;
     tally.detail = received.detail;
     match ended {
@@ -205,7 +249,6 @@ where
 
 #[derive(Default)]
 struct Received {
-    body: u64,
     status: Option<u16>,
     /// A final response head went to the client.
     answered: bool,
@@ -228,15 +271,20 @@ async fn receive<W: AsyncWrite + Unpin>(
     terms: &Terms<'_>,
     mut judge: impl FnMut(&Response) -> Answer,
     received: &mut Received,
+    (sent, got): (&AtomicU64, &AtomicU64),
 ) -> Result<Reception, Failure> {
     let request = terms.request;
     let kind = RequestKind::of_method(request.method());
     let mut interim_left = 16u32;
     loop {
-        let response = read_head(from, buf, kind, terms, received).await?;
+        let response = read_head(from, buf, kind, terms, received, sent).await?;
         if response.is_interim() {
             interim_left = interim_left.checked_sub(1).ok_or(Failure::BadResponse)?;
-            if request.version == Version::Http11 {
+            let held_back = terms.bare_interim && response.status != 100;
+            if request.version == Version::Http11 && terms.bare_interim && !held_back {
+                // That the body may come says nothing of the response.
+                send(to, b"HTTP/1.1 100 Continue\r\n\r\n", terms.idle).await?;
+            } else if request.version == Version::Http11 && !held_back {
                 let mut head = Vec::new();
                 write_response_head(
                     &mut head,
@@ -279,11 +327,11 @@ async fn receive<W: AsyncWrite + Unpin>(
             framing: response.framing,
             chunked: framing == BodyFraming::Chunked,
             bound,
+            trailers: true,
             idle: terms.idle,
+            other: sent,
         };
-        let mut moved = 0;
-        let copied = body::copy(from, to, relay, &mut moved).await;
-        received.body = moved;
+        let copied = body::copy(from, to, relay, got).await;
         copied.map_err(|failure| match failure {
             BodyFailure::Malformed(error) => {
                 received.detail = Some(error.to_string());
@@ -307,6 +355,7 @@ async fn read_head(
     kind: RequestKind,
     terms: &Terms<'_>,
     received: &mut Received,
+    sent: &AtomicU64,
 ) -> Result<Response, Failure> {
     let mut pace = Pace::default();
     loop {
@@ -324,11 +373,11 @@ async fn read_head(
             }
         }
         buf.reserve(4096);
-        match timeout(terms.idle, from.read_buf(buf)).await {
-            Err(_) => return Err(Failure::Idle),
-            Ok(Err(_) | Ok(0)) if buf.is_empty() => return Err(Failure::NoResponse),
-            Ok(Err(_) | Ok(0)) => return Err(Failure::UpstreamBroke),
-            Ok(Ok(_)) => {}
+        match body::patient(terms.idle, sent, from.read_buf(buf)).await {
+            None => return Err(Failure::Idle),
+            Some(Err(_) | Ok(0)) if buf.is_empty() => return Err(Failure::NoResponse),
+            Some(Err(_) | Ok(0)) => return Err(Failure::UpstreamBroke),
+            Some(Ok(_)) => {}
         }
     }
 }

@@ -78,7 +78,7 @@ impl Session {
         request: Request,
         record: &mut Record,
     ) -> Result<Passed, Reason> {
-        describe(record, &request, authority, facts.port);
+        describe(record, &request, authority, facts.port, "http");
         refuse_nested_tunnel(&request)?;
         let before_dns = facts.judge(member, Attr::Pending, Attr::Pending);
         record.decided(&before_dns);
@@ -89,11 +89,18 @@ impl Session {
         let head = request_head(&request, &pairs)?;
         let addresses =
             enforce::addresses(live, member, &mut facts, Attr::Known(head), record).await?;
-        let (address, mut upstream) = match self.upstream.take() {
-            Some((address, upstream)) if addresses.contains(&address) && upstream.is_quiet() => {
-                (address, upstream)
-            }
-            _ => dial(live, &addresses, record).await?,
+        let mut kept = self
+            .upstream
+            .take()
+            .filter(|(address, _)| addresses.contains(address));
+        if let Some((_, upstream)) = &mut kept
+            && !upstream.is_quiet().await
+        {
+            kept = None;
+        }
+        let (address, mut upstream) = match kept {
+            Some(kept) => kept,
+            None => dial(live, &addresses, record).await?,
         };
         loop {
             facts.address = Attr::Known(address.ip());
@@ -107,6 +114,9 @@ impl Session {
             let terms = Terms {
                 request: &request,
                 authority,
+                default_port: 80,
+                bare_interim: decision.verdict == Verdict::Undecided,
+                injected: &[],
                 limits: limits_of(Some(live)),
                 idle: live.settings.idle,
                 closing: self.shared.is_draining(),
@@ -128,8 +138,7 @@ impl Session {
                     ..
                 }
             ) && reused
-                && is_idempotent(request.method())
-                && !has_body(&request);
+                && is_repeatable(&request);
             if retry {
                 // A kept connection that the origin had already closed: nothing was delivered.
                 let fresh = enforce::dial(live, &[address])
@@ -268,8 +277,8 @@ impl Judge<'_> {
                 let (mut read, mut write) = tcp.split();
                 exchange::run(&mut read, buf, &mut write, upstream, terms, judge, tally).await
             }
-            ClientIo::Tls(tls) => {
-                let (mut read, mut write) = tokio::io::split(tls.as_mut());
+            tls @ (ClientIo::Opened(_) | ClientIo::Tls(_)) => {
+                let (mut read, mut write) = tokio::io::split(tls);
                 exchange::run(&mut read, buf, &mut write, upstream, terms, judge, tally).await
             }
         }
@@ -312,13 +321,19 @@ pub(super) fn refuse_nested_tunnel(request: &Request) -> Result<(), Reason> {
     Ok(())
 }
 
-pub(super) fn describe(record: &mut Record, request: &Request, authority: &Authority, port: u16) {
+pub(super) fn describe(
+    record: &mut Record,
+    request: &Request,
+    authority: &Authority,
+    port: u16,
+    scheme: &'static str,
+) {
     record.fields.host = Some(authority.host.to_string());
     record.fields.port = Some(port);
     record.fields.request = Some(RequestFields {
         method: request.method().to_owned(),
         path: request.path().map(|p| p.raw().to_vec()).unwrap_or_default(),
-        scheme: "http",
+        scheme,
         user_agent: request.headers.first("user-agent").map(<[u8]>::to_vec),
     });
 }
@@ -341,14 +356,15 @@ fn note(record: &mut Record, error: crate::dial::DialError) -> Reason {
     error.reason
 }
 
-fn has_body(request: &Request) -> bool {
-    !matches!(
+/// Whether a request that may not have arrived can be sent again: an idempotent method (RFC 9110, 9.2.2) without a body.
+pub(super) fn is_repeatable(request: &Request) -> bool {
+    let idempotent = matches!(
+        request.method(),
+        "GET" | "HEAD" | "OPTIONS" | "PUT" | "DELETE"
+    );
+    let bare = matches!(
         request.framing,
         crate::http1::BodyFraming::None | crate::http1::BodyFraming::Length(0)
-    )
-}
-
-/// RFC 9110, 9.2.2.
-fn is_idempotent(method: &str) -> bool {
-    matches!(method, "GET" | "HEAD" | "OPTIONS" | "PUT" | "DELETE")
+    );
+    idempotent && bare
 }

@@ -1,11 +1,15 @@
 //! One connection to the proxy listener, from its first byte to its hand-over to the relay.
 
 mod body;
-mod cleartext;
 mod conn;
 mod connect;
 mod exchange;
 mod forward;
+mod handshake;
+mod inner;
+mod multiplexed;
+mod open;
+mod origin;
 mod peek;
 mod tunnel;
 
@@ -30,12 +34,14 @@ use crate::refuse;
 use crate::server::Shared;
 use conn::{Conn, Pace, ReadEnd};
 use exchange::Upstream;
+pub(crate) use handshake::base_config;
 pub(crate) use tunnel::Tunnel;
 
 /// What to do with the client's connection after a request.
 enum Next {
     Close,
     KeepAlive,
+    Open(Box<open::Opening>),
     Relay(Box<Handover>),
 }
 
@@ -81,25 +87,8 @@ pub(crate) async fn serve(
         match session.request(first).await {
             Next::Close => return None,
             Next::KeepAlive => first = false,
-            Next::Relay(handover) => {
-                let Handover {
-                    upstream,
-                    standing,
-                    record,
-                    live,
-                } = *handover;
-                let Session { conn, slot, .. } = session;
-                return Some(Box::new(Tunnel {
-                    client: conn.io,
-                    upstream: upstream.stream,
-                    early: conn.buf,
-                    late: upstream.buf,
-                    standing,
-                    record,
-                    live,
-                    slot,
-                }));
-            }
+            Next::Open(opening) => return Box::pin(open::run(session, *opening)).await,
+            Next::Relay(handover) => return Some(session.hand_over(*handover)),
         }
     }
 }

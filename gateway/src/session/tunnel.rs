@@ -7,14 +7,13 @@ use std::time::Duration;
 use bytes::BytesMut;
 use exitgate_runtime::clock;
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::enforce::Standing;
 use crate::identity::Member;
 use crate::limits::Slot;
 use crate::live::Live;
-use crate::net::ClientIo;
+use crate::net::{ClientIo, OriginIo};
 use crate::reason::Reason;
 use crate::record::{ClosedBy, Record, Stage, VerdictLabel};
 use crate::relay::{self, Counts, End, Limits, Side};
@@ -25,7 +24,7 @@ const FOREVER: Duration = Duration::from_hours(365 * 24);
 /// Both streams, what is already read of them, and what their standing rests on.
 pub(crate) struct Tunnel {
     pub(super) client: ClientIo,
-    pub(super) upstream: TcpStream,
+    pub(super) upstream: OriginIo,
     pub(super) early: BytesMut,
     pub(super) late: BytesMut,
     pub(super) standing: Standing,
@@ -65,6 +64,7 @@ impl Tunnel {
         };
         let opening = async {
             upstream.write_all(&early).await?;
+            upstream.flush().await?;
             client.write_all(&late).await?;
             client.flush().await
         };

@@ -103,7 +103,15 @@ impl Compiler {
                 ToProtocol::Http => crate::matcher::RULE_HTTP,
                 ToProtocol::Tls => crate::matcher::RULE_TLS,
                 ToProtocol::Tcp if place.denies() => crate::matcher::RULE_TCP,
-                ToProtocol::Tcp => RULE_ALL_PROTOCOLS,
+                ToProtocol::Tcp => {
+                    if place.negated {
+                        self.warn(
+                            &at.field("protocol"),
+                            "beside an Allow, Pass or Next TCP is whatever the bytes are, HTTP and TLS included, so that it makes this not no narrower; to leave raw bytes out, leave out protocol and name the hosts",
+                        );
+                    }
+                    RULE_ALL_PROTOCOLS
+                }
                 ToProtocol::Udp => {
                     self.error(
                         &at.field("protocol"),
@@ -127,6 +135,13 @@ impl Compiler {
     fn origin(&mut self, at: &At, from: &From, place: Place<'_>) -> FromMatcher {
         if place.namespace.is_some() {
             self.error(at, "only cluster policies have from; an EgressPolicy selects its workloads through spec.subject");
+        }
+        if from.ecs.is_some() {
+            // No source reads tasks yet; a selector without a meaning must not match everything, nor silently nothing.
+            self.error(
+                &at.field("ecs"),
+                "nothing that this source knows is an Amazon ECS task; write namespaces, podSelector, serviceAccounts or cidrs",
+            );
         }
         let nets = self.cidrs(&at.field("cidrs"), &from.cidrs);
         let id = self.from.len();

@@ -1,11 +1,14 @@
 //! Documents in, one immutable set of compiled policies and all problems out.
 
 mod conditions;
+mod credential;
+mod inspected;
 mod lint;
 mod policy;
 mod problem;
 mod set;
 mod settings;
+mod tls;
 mod values;
 
 #[cfg(test)]
@@ -17,6 +20,8 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+pub(crate) use credential::Credential;
+pub use inspected::{InspectedNames, Subtree};
 pub(crate) use policy::CompiledPolicy;
 pub use problem::{ObjectRef, Problem, Severity};
 pub(crate) use settings::Settings;
@@ -56,6 +61,7 @@ struct ViewKey {
 pub(crate) struct Compiler {
     problems: Vec<Problem>,
     sets: HashMap<(Option<String>, String), Arc<CompiledSet>>,
+    credentials: HashMap<(String, String), Arc<Credential>>,
     from: Vec<model::From>,
     env: Arc<cel::Env>,
     needs_workload: bool,
@@ -67,6 +73,7 @@ pub fn compile(snapshot: &Snapshot) -> (Option<PolicySet>, Vec<Problem>) {
     let mut compiler = Compiler {
         problems: Vec::new(),
         sets: HashMap::new(),
+        credentials: HashMap::new(),
         from: Vec::new(),
         env: Arc::new(cel::Env::stdlib()),
         needs_workload: false,
@@ -74,6 +81,7 @@ pub fn compile(snapshot: &Snapshot) -> (Option<PolicySet>, Vec<Problem>) {
     };
     let settings = compiler.settings(snapshot);
     compiler.sets(&snapshot.sets);
+    compiler.credentials(&snapshot.credentials);
     let policies = compiler.policies(&snapshot.policies);
     compiler.across(snapshot, &policies);
     let mut problems = compiler.problems;

@@ -12,11 +12,12 @@ use super::{
 };
 use crate::{
     decide::{RuleRef, Tier},
-    matcher::Rule,
+    matcher::{Injector, Matcher, Rule},
     model::{
         self, Action, ClusterSubject, Conditions, Mode, PolicyTier, Presence, Subject, TlsMode,
         ToProtocol,
     },
+    pattern::HostPattern,
     snapshot::{PolicyResource, Workload},
     time::parse_rfc3339,
 };
@@ -134,6 +135,7 @@ impl Compiler {
                     kind: "ClusterEgressPolicy",
                     namespace: None,
                     name: name.as_str().into(),
+                    mode: spec.mode,
                 };
                 CompiledPolicy {
                     rules: self.rules(&at.field("rules"), &spec.rules, &head),
@@ -165,6 +167,7 @@ impl Compiler {
                     kind: "EgressPolicy",
                     namespace: Some(Arc::clone(&namespace)),
                     name: name.as_str().into(),
+                    mode: spec.mode,
                 };
                 CompiledPolicy {
                     rules: self.rules(&at.field("rules"), &spec.rules, &head),
@@ -276,6 +279,7 @@ impl Compiler {
         }
         let mode = tls.map_or(TlsMode::Auto, |tls| tls.mode);
         self.can_match(at, rule, &matcher, mode);
+        self.opens_all(at, rule, &matcher, mode, head);
         let expires = rule.expires_at.as_ref().and_then(|text| {
             let at = at.field("expiresAt");
             let parsed = parse_rfc3339(text);
@@ -308,12 +312,81 @@ impl Compiler {
             } else {
                 Box::default()
             },
+            touches_content: matcher.needs_content(),
+            touches_tls: matcher.needs_content() || mode != TlsMode::Auto || rule.inject.is_some(),
             matcher,
             mode,
-            inject: rule.inject.is_some(),
+            inject: self.injector(at, rule, head),
             raw: protocol == Some(ToProtocol::Tcp),
             without_sni: tls.is_some_and(|tls| tls.sni == Some(Presence::Absent)),
         }
+    }
+
+    /// Warns about a rule that makes every connection be opened.
+    fn opens_all(
+        &mut self,
+        at: &At,
+        rule: &model::Rule,
+        matcher: &Matcher,
+        mode: TlsMode,
+        head: &Head,
+    ) {
+        let asks = match mode {
+            TlsMode::Auto => {
+                rule.inject.is_some() || (rule.action != Action::Alert && matcher.needs_content())
+            }
+            TlsMode::Inspect => true,
+            TlsMode::Passthrough => false,
+        };
+        let anywhere = matcher.names.is_none()
+            && matcher.cidrs.is_none()
+            && matcher.protocols & crate::matcher::RULE_TLS != 0
+            && matcher
+                .ports
+                .as_ref()
+                .is_none_or(|ports| ports.contains(443));
+        if asks && anywhere && !self.inspection_off && head.mode == Mode::Enforce {
+            let of = match rule.action {
+                Action::Deny | Action::Alert => "that is not refused otherwise",
+                Action::Allow | Action::Next | Action::Pass => "that reaches it",
+            };
+            self.warn(
+                at,
+                format!("the rule names no hosts and asks for what is inside TLS, so that every TLS connection {of} is opened; name the hosts that are meant in to.hosts, or those that must stay closed in EgressGateway.spec.tls.exempt"),
+            );
+        }
+    }
+
+    /// What the rule adds to requests.
+    fn injector(&mut self, at: &At, rule: &model::Rule, head: &Head) -> Option<Injector> {
+        let reference = &rule.inject.as_ref()?.credential_ref.name;
+        let namespace = head.namespace.as_ref()?;
+        let key = (namespace.to_string(), reference.clone());
+        let credential = self.credentials.get(&key).cloned();
+        let at_name = at.field("inject").field("credentialRef").field("name");
+        match &credential {
+            None => self.warn(
+                &at_name,
+                format!("there is no EgressCredential {namespace}/{reference}: requests that the rule adds it to are refused"),
+            ),
+            Some(credential) => {
+                let hosts = rule.to.iter().flat_map(|to| &to.hosts);
+                let outside = hosts
+                    .filter_map(|text| HostPattern::parse(text).ok())
+                    .find(|host| !credential.hosts.list().iter().any(|listed| listed.covers(host)));
+                if let Some(host) = outside {
+                    self.warn(
+                        &at_name,
+                        format!("EgressCredential {namespace}/{reference} does not list {host}: requests to other hosts than it lists are refused"),
+                    );
+                }
+            }
+        }
+        Some(Injector {
+            namespace: Arc::clone(namespace),
+            name: reference.as_str().into(),
+            credential,
+        })
     }
 
     fn action_fits(&mut self, at: &At, rule: &model::Rule, tier: Tier) {
@@ -486,6 +559,7 @@ struct Head {
     kind: &'static str,
     namespace: Option<Arc<str>>,
     name: Arc<str>,
+    mode: Mode,
 }
 
 fn order(tier: Tier) -> u8 {

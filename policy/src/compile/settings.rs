@@ -4,7 +4,7 @@ use super::{At, Compiler, ObjectRef, values};
 use crate::{
     floor::Floor,
     matcher::Patterns,
-    model::{DefaultAction, EnforcementMode, LabelSelector},
+    model::{DefaultAction, EnforcementMode, Inspection, LabelSelector},
     snapshot::{Snapshot, Workload},
 };
 
@@ -13,6 +13,8 @@ use crate::{
 pub(crate) struct Settings {
     pub(crate) floor: Floor,
     pub(crate) default_action: DefaultAction,
+    /// Whether TLS is opened at all.
+    pub(crate) inspection: Inspection,
     /// Never opened, as by a Passthrough before every policy.
     pub(crate) exempt: Patterns,
     mode: EnforcementMode,
@@ -40,6 +42,7 @@ impl Compiler {
         let at = At::new(object, "spec");
         let spec = &snapshot.settings;
         let exempt = self.hosts(&at.field("tls").field("exempt"), &spec.tls.exempt, true);
+        self.tls(&at.field("tls"), &spec.tls);
         let ranges = at.field("ranges");
         let mut cluster = self.cidrs(&ranges.field("pods"), &spec.ranges.pods);
         cluster.extend(self.cidrs(&ranges.field("services"), &spec.ranges.services));
@@ -61,6 +64,7 @@ impl Compiler {
                 loopback_openable: snapshot.standalone,
             },
             default_action: spec.default_action,
+            inspection: spec.tls.inspection,
             exempt: values::patterns(exempt),
             mode: spec.enforcement.mode,
             namespaces: spec.enforcement.namespace_selector.clone(),

@@ -389,3 +389,150 @@ fn warnings_between_documents() {
         "{text}"
     );
 }
+
+#[test]
+fn settings_of_tls() {
+    let problems_of = |tls: Value| {
+        let mut snapshot = Snapshot::default();
+        snapshot.settings.tls = serde_json::from_value(tls).unwrap();
+        problems(&snapshot)
+    };
+    let text = problems_of(json!({"inspection": "On"}));
+    assert!(
+        text.contains("spec.tls.authority: is required") && text.contains("exitgate ca init"),
+        "{text}"
+    );
+    let authority = json!({"certFile": "c", "keyFile": "k"});
+    assert_eq!(
+        problems_of(json!({"inspection": "On", "authority": authority})),
+        ""
+    );
+    let text = problems_of(json!({
+        "authority": {"certFile": "c", "keyFile": "k", "lifetime": "25h", "excluded": ["*.x.io"]},
+        "upstreams": [
+            {"name": "a", "hosts": ["a.io"], "caFile": "c"},
+            {"name": "a", "hosts": ["a.io:443"], "caFile": "c"},
+            {"name": "b", "hosts": [], "insecureSkipVerify": true},
+            {"name": "c", "hosts": ["*.com"]},
+        ],
+    }));
+    for expected in [
+        "error: EgressGateway : spec.tls.authority.lifetime: 90000s",
+        "error: EgressGateway : spec.tls.authority.excluded: has a meaning only",
+        "error: EgressGateway : spec.tls.authority.excluded[0]: \"*.x.io\" is not a domain",
+        "error: EgressGateway : spec.tls.upstreams[1].name",
+        "error: EgressGateway : spec.tls.upstreams[1].hosts[0]",
+        "error: EgressGateway : spec.tls.upstreams[2].hosts: is empty",
+        "warning: EgressGateway : spec.tls.upstreams[2].insecureSkipVerify",
+        "warning: EgressGateway : spec.tls.upstreams[3]: the entry changes nothing",
+    ] {
+        assert!(text.contains(expected), "{expected} missing from {text}");
+    }
+    assert_eq!(text.lines().count(), 8, "{text}");
+}
+
+#[test]
+fn credentials_and_references_to_them() {
+    let credential = |name: &str, header: &str, prefix: &str, hosts: &[&str]| {
+        crate::snapshot::CredentialResource {
+            namespace: "pay".to_owned(),
+            name: name.to_owned(),
+            header: header.to_owned(),
+            prefix: Some(prefix.to_owned()),
+            hosts: hosts.iter().map(|&host| host.to_owned()).collect(),
+        }
+    };
+    let mut snapshot = namespaced(json!([
+        {"name": "here", "action": "Allow", "to": {"hosts": ["a.x.io"]}, "inject": {"credentialRef": {"name": "k"}}},
+        {"name": "there", "action": "Allow", "to": {"hosts": ["y.io"]}, "inject": {"credentialRef": {"name": "k"}}},
+        {"name": "gone", "action": "Allow", "to": {"hosts": ["a.io"]}, "inject": {"credentialRef": {"name": "gone"}}},
+    ]));
+    snapshot.settings.tls.inspection = crate::model::Inspection::On;
+    snapshot.settings.tls.authority =
+        serde_json::from_value(json!({"certFile": "c", "keyFile": "k"})).unwrap();
+    snapshot
+        .credentials
+        .push(credential("k", "Authorization", "Bearer ", &["*.x.io"]));
+    let text = problems(&snapshot);
+    assert!(
+        text.contains(
+            "rules[1].inject.credentialRef.name: EgressCredential pay/k does not list y.io"
+        ),
+        "{text}"
+    );
+    assert!(
+        text.contains("rules[2].inject.credentialRef.name: there is no EgressCredential pay/gone"),
+        "{text}"
+    );
+    assert_eq!(text.lines().count(), 2, "{text}");
+    let before = snapshot.revision();
+    snapshot.credentials[0].hosts.push("y.io".to_owned());
+    assert_ne!(before, snapshot.revision());
+    for (bad, expected) in [
+        (
+            credential("b", "a b", "", &["x.io"]),
+            "spec.header: \"a b\" is not the name",
+        ),
+        (
+            credential("b", "Content-Length", "", &["x.io"]),
+            "spec.header: Content-Length belongs",
+        ),
+        (
+            credential("b", "X-Key", "a\r\n", &["x.io"]),
+            "spec.prefix: a prefix has",
+        ),
+        (credential("b", "X-Key", "", &[]), "spec.hosts: is empty"),
+        (
+            credential("b", "X-Key", "", &["*.com"]),
+            "spec.hosts[0]: \"*.com\" covers",
+        ),
+        (
+            credential("k", "X-Key", "", &["x.io"]),
+            "metadata.name: another document",
+        ),
+    ] {
+        let mut snapshot = snapshot.clone();
+        snapshot.credentials.push(bad);
+        let text = problems(&snapshot);
+        assert!(text.contains(expected), "{expected} missing from {text}");
+    }
+}
+
+#[test]
+fn a_rule_that_has_everything_opened() {
+    let with = |rule: Value, on: bool| {
+        let mut snapshot = namespaced(json!([
+            {"name": "ok", "action": "Allow", "to": {"hosts": ["a.io"]}}, rule
+        ]));
+        if on {
+            snapshot.settings.tls.inspection = crate::model::Inspection::On;
+            snapshot.settings.tls.authority =
+                serde_json::from_value(json!({"certFile": "c", "keyFile": "k"})).unwrap();
+        }
+        problems(&snapshot).contains("every TLS connection")
+    };
+    let deny = json!({"name": "r", "action": "Deny", "http": {"methods": ["POST"]}});
+    assert!(with(deny.clone(), true));
+    assert!(!with(deny, false));
+    let alert = json!({"name": "r", "action": "Alert", "http": {"methods": ["POST"]}});
+    assert!(!with(alert, true));
+    let alert = json!({"name": "r", "action": "Alert", "tls": {"mode": "Inspect"}});
+    assert!(with(alert, true));
+    let named = json!({"name": "r", "action": "Deny", "to": {"hosts": ["a.io"]}, "http": {"methods": ["POST"]}});
+    assert!(!with(named, true));
+    let clear = json!({"name": "r", "action": "Deny", "to": {"protocol": "HTTP"}, "http": {"methods": ["POST"]}});
+    assert!(!with(clear, true));
+}
+
+#[test]
+fn selectors_without_a_meaning() {
+    let ecs = json!([{"name": "r", "action": "Deny", "from": {"ecs": {"clusters": ["prod"]}}}]);
+    assert!(problems(&cluster("Admin", ecs)).contains(
+        "error: ClusterEgressPolicy c: spec.rules[0].from.ecs: nothing that this source knows"
+    ));
+    let raw = json!([{"name": "r", "action": "Allow", "to": {"hosts": ["a.io"]},
+                      "not": {"to": {"protocol": "TCP", "ports": [80]}}}]);
+    assert!(problems(&namespaced(raw)).contains("spec.rules[0].not.to.protocol: beside an Allow"));
+    let raw = json!([{"name": "r", "action": "Deny", "not": {"to": {"protocol": "TCP"}}}]);
+    assert_eq!(problems(&namespaced(raw)), "");
+}

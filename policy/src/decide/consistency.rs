@@ -2,7 +2,7 @@
 
 use crate::{
     evidence::{Attr, Protocol},
-    matcher::Context,
+    matcher::{Context, Inside},
     name::{Authority, Host, Name},
     reason::Reason,
 };
@@ -38,7 +38,10 @@ fn handshake(context: &Context<'_>) -> Consistency {
     if let Attr::Known(name) = context.name {
         match &hello.sni {
             Some(sni) if sni != name => return Consistency::Broken(Reason::NameMismatch),
-            None if !context.evidence.inspected => result = Consistency::NoSni,
+            // Where TLS can still be opened, a missing name counts once it is not.
+            None if context.is_closed() && context.inside != Inside::Open => {
+                result = Consistency::NoSni;
+            }
             _ => {}
         }
     }

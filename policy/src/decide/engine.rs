@@ -1,11 +1,11 @@
-//! Floor, tiers and defaults: from evidence to the outcomes that are still possible.
-
-use smallvec::SmallVec;
+//! From evidence to a decision: what is still possible, what happens to TLS, what is recorded.
 
 use super::{
     consistency::{Consistency, consistency},
+    inject,
     opening::Ground,
     outcome::{Kind, Outcomes, Win},
+    tiers::Engine,
     types::{Assurance, Decision, Phase, RuleRef, Shadow, ShadowKind, Tier, TlsAction, Verdict},
     view::{Lane, View},
 };
@@ -13,12 +13,16 @@ use crate::{
     evidence::{Attr, Evidence, Protocol},
     floor::Closed,
     index::Ids,
-    matcher::{Context, Rule, Side, Tri},
-    model::{Action, DefaultAction, TlsMode},
+    matcher::{Context, Inside},
+    model::{Action, Inspection},
     reason::Reason,
 };
 
 /// What one lane says.
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "independent marks of one evaluation"
+)]
 pub(super) struct Judgement {
     pub(super) outcomes: Outcomes,
     pub(super) alerts: Vec<RuleRef>,
@@ -26,6 +30,19 @@ pub(super) struct Judgement {
     pub(super) watch: bool,
     /// A denial that no fleet setting lifts.
     pub(super) absolute: bool,
+    /// A rule asks for TLS to be opened, which is still to be done.
+    inspect: bool,
+    /// The verdict can hang on what is inside TLS, or a rule asks for it to be opened: sealing it makes a difference.
+    touched: bool,
+}
+
+/// What is live, with the evidence that it was judged on in the end.
+pub(super) struct Settled<'a> {
+    pub(super) context: Context<'a>,
+    pub(super) live: Judgement,
+    pub(super) tls: TlsAction,
+    /// Its TLS could be, or could have been, opened.
+    openable: bool,
 }
 
 impl Judgement {
@@ -40,6 +57,8 @@ impl Judgement {
             alerts: Vec::new(),
             watch: false,
             absolute: closed.is_never_openable(),
+            inspect: false,
+            touched: false,
         }
     }
 
@@ -48,6 +67,14 @@ impl Judgement {
             (true, false) => Verdict::Allow,
             (true, true) => Verdict::Undecided,
             (false, _) => Verdict::Deny,
+        }
+    }
+
+    /// The verdict, where TLS that a rule wants opened is opened first: each request is judged once it is seen.
+    fn settled(&self) -> Verdict {
+        match self.verdict() {
+            Verdict::Allow if self.inspect => Verdict::Undecided,
+            verdict => verdict,
         }
     }
 
@@ -67,13 +94,15 @@ impl Judgement {
 impl View {
     /// Decides on what is known so far. `now_unix` is the time in seconds since 1970.
     pub fn decide(&self, evidence: &Evidence<'_>, now_unix: u64) -> Decision {
-        let context = Context::new(evidence, &self.from, self.workload.as_ref());
-        let live = self.judge(&context, Lane::Live, now_unix);
-        let verdict = live.verdict();
+        let settled = self.settle(evidence, now_unix);
+        let Settled {
+            context, live, tls, ..
+        } = &settled;
+        let (verdict, tls) = (live.settled(), *tls);
         let mut watch = live.watch;
         let mut shadow = None;
         if verdict != Verdict::Undecided && self.has_shadow {
-            (shadow, watch) = self.shadow(&context, &live, now_unix);
+            (shadow, watch) = self.shadow(&settled, now_unix);
         }
         let win = live.win();
         Decision {
@@ -87,13 +116,76 @@ impl View {
                 .reference(win.rule)
                 .filter(|_| verdict != Verdict::Undecided),
             phase: self.phase(evidence, verdict, now_unix),
-            tls: tls_action(&context),
+            tls,
             enforced: !self.audited || live.absolute,
-            body_limit: self.body_limit(&context, verdict, win, now_unix),
-            alerts: live.alerts,
+            body_limit: self.body_limit(context, verdict, win, now_unix),
+            alerts: live.alerts.clone(),
+            inject: if verdict == Verdict::Allow {
+                inject::injections(self, context, now_unix)
+            } else {
+                Vec::new()
+            },
             shadow,
-            assurance: assurance(&context),
+            assurance: assurance(context),
             watch_response: watch && verdict == Verdict::Allow && context.response.is_pending(),
+        }
+    }
+
+    /// The evidence as rules see it.
+    fn context<'c>(&'c self, evidence: &'c Evidence<'c>) -> Context<'c> {
+        let inside = self.inside(evidence);
+        Context::new(evidence, &self.from, self.workload.as_ref(), inside)
+    }
+
+    /// Whether the TLS of this flow, if it is TLS, can and may be opened.
+    fn inside(&self, evidence: &Evidence<'_>) -> Inside {
+        let settings = &self.settings;
+        if settings.inspection == Inspection::Off || self.audited {
+            return Inside::Sealed;
+        }
+        match (evidence.request, evidence.name) {
+            (Attr::Hidden, _) | (_, Attr::Absent | Attr::Hidden) => Inside::Sealed,
+            (_, Attr::Known(name)) if settings.exempt.contains(name) => Inside::Sealed,
+            (_, Attr::Known(_)) => Inside::Open,
+            (_, Attr::Pending) => Inside::Unclear,
+        }
+    }
+
+    /// Judges what is live. Where TLS could be opened and nothing asks for it, what is inside counts as hidden from then
+    /// on.
+    pub(super) fn settle<'c>(&'c self, evidence: &'c Evidence<'c>, now: u64) -> Settled<'c> {
+        let mut context = self.context(evidence);
+        let mut live = self.judge(&context, Lane::Live, now);
+        let openable = context.is_closed() && context.inside == Inside::Open;
+        let tls = match context.protocol {
+            Attr::Pending => TlsAction::Undecided,
+            Attr::Known(Protocol::Tls) if evidence.inspected => TlsAction::Inspect,
+            Attr::Known(Protocol::Tls) => match (live.settled(), context.inside) {
+                (_, Inside::Sealed | Inside::Supposed) | (Verdict::Deny, _) => TlsAction::Relay,
+                (Verdict::Undecided, Inside::Open) if whole(&context) => TlsAction::Inspect,
+                (Verdict::Undecided, _) | (Verdict::Allow, Inside::Unclear) => TlsAction::Undecided,
+                (Verdict::Allow, Inside::Open) => {
+                    context.seal();
+                    if live.touched
+                        || context
+                            .hello
+                            .known()
+                            .is_some_and(|hello| hello.sni.is_none())
+                    {
+                        live = self.judge(&context, Lane::Live, now);
+                    }
+                    TlsAction::Relay
+                }
+            },
+            Attr::Known(Protocol::Http | Protocol::Tcp) | Attr::Absent | Attr::Hidden => {
+                TlsAction::Relay
+            }
+        };
+        Settled {
+            context,
+            live,
+            tls,
+            openable,
         }
     }
 
@@ -112,6 +204,8 @@ impl View {
                 alerts: Vec::new(),
                 watch: false,
                 absolute: true,
+                inspect: false,
+                touched: false,
             };
         }
         let maybe_closed = match self.floor(context, lane, now) {
@@ -121,25 +215,19 @@ impl View {
         };
         let mut ids = Ids::new();
         let complete = self.candidates(context, &mut ids);
-        let mut engine = Engine {
-            view: self,
-            context: context.clone(),
-            lane,
-            now,
-            ids: &ids,
-            alerts: Vec::new(),
-            watch: false,
-            hidden: None,
-            tentative: false,
-            exempt: false,
-            memo: SmallVec::new(),
-        };
-        engine.exempt = self.is_exempt(context);
-        engine.context.passthrough = engine.exempt;
-        let namespace_begin = ids.partition_point(|&id| id < self.namespace_rules.0);
-        let mut outcomes = engine.ordered(0, namespace_begin, Tier::Admin);
-        let (alerts, watch) = (engine.alerts, engine.watch);
+        let exempt = self.is_exempt(context);
+        let mut found = Engine::run(self, context, lane, now, &ids, exempt);
+        let mut outcomes = found.reach.outcomes;
         Self::settle_names(context, &mut outcomes);
+        // Whatever names still show, an Allow that asks nothing of them may be certain: rules by other names have a say.
+        let certain = outcomes.may_allow() && !outcomes.may_deny();
+        let mut more_names = certain && context.more_names && !context.name.is_pending();
+        if more_names && self.other_names(lane, &mut ids) {
+            more_names = false;
+            found = Engine::run(self, context, lane, now, &ids, exempt);
+            outcomes = found.reach.outcomes;
+            Self::settle_names(context, &mut outcomes);
+        }
         let deny = |reason| Win {
             rule: None,
             reason,
@@ -153,7 +241,7 @@ impl View {
                     outcomes = Outcomes::only(Kind::Deny, deny(Reason::UnresolvedAddress));
                 }
             }
-            if maybe_closed || pending_address || (context.more_names && self.names_matter(lane)) {
+            if maybe_closed || pending_address || more_names {
                 outcomes.add(Kind::Deny, deny(Reason::DefaultDeny));
             }
         }
@@ -161,11 +249,14 @@ impl View {
             outcomes.add(Kind::Allow, deny(Reason::Allowed));
             outcomes.add(Kind::Deny, deny(Reason::DefaultDeny));
         }
+        let alerts = found.reach.alerts.iter();
         Judgement {
             outcomes,
-            alerts,
-            watch,
+            alerts: alerts.filter_map(|&id| self.reference(Some(id))).collect(),
+            watch: found.watch,
             absolute: false,
+            inspect: found.reach.inspect && may_open(context),
+            touched: found.touched,
         }
     }
 
@@ -205,8 +296,21 @@ impl View {
     }
 
     /// What all Audit policies taken as Enforce would change, and whether the response is needed to say so.
-    fn shadow(&self, context: &Context<'_>, live: &Judgement, now: u64) -> (Option<Shadow>, bool) {
-        let shadow = self.judge(context, Lane::Shadow, now);
+    fn shadow(&self, settled: &Settled<'_>, now: u64) -> (Option<Shadow>, bool) {
+        let (context, live) = (&settled.context, &settled.live);
+        let mut shadow = if settled.openable {
+            // In earnest it would have been opened for what they ask.
+            let mut open = context.clone();
+            open.open_content(Inside::Open);
+            self.judge(&open, Lane::Shadow, now)
+        } else {
+            self.judge(context, Lane::Shadow, now)
+        };
+        if settled.openable && shadow.settled() == Verdict::Allow {
+            let mut sealed = context.clone();
+            sealed.seal();
+            shadow = self.judge(&sealed, Lane::Shadow, now);
+        }
         let win = shadow.win();
         let make = |kind| {
             Some(Shadow {
@@ -223,10 +327,10 @@ impl View {
         // What hangs on bytes inside TLS is not known, whichever way it was settled.
         let open = |lane| {
             let mut context = context.clone();
-            context.open_content();
+            context.open_content(Inside::Supposed);
             self.judge(&context, lane, now).verdict() == Verdict::Undecided
         };
-        if context.is_sealed() && open(Lane::Shadow) && !open(Lane::Live) {
+        if !settled.openable && context.is_sealed() && open(Lane::Shadow) && !open(Lane::Live) {
             return (make(ShadowKind::WouldNeedContent), watch);
         }
         let kind = match (before, after) {
@@ -240,9 +344,7 @@ impl View {
     /// The step whose evidence was needed.
     fn phase(&self, evidence: &Evidence<'_>, verdict: Verdict, now: u64) -> Phase {
         let settled_without = |evidence: &Evidence<'_>| {
-            let context = Context::new(evidence, &self.from, self.workload.as_ref());
-            verdict != Verdict::Undecided
-                && self.judge(&context, Lane::Live, now).verdict() == verdict
+            verdict != Verdict::Undecided && self.settle(evidence, now).live.settled() == verdict
         };
         if evidence.response.known().is_some() {
             let earlier = Evidence {
@@ -310,12 +412,16 @@ impl View {
     }
 }
 
-fn tls_action(context: &Context<'_>) -> TlsAction {
-    match context.protocol {
-        Attr::Known(Protocol::Tls) if context.evidence.inspected => TlsAction::Inspect,
-        Attr::Known(_) | Attr::Absent | Attr::Hidden => TlsAction::Relay,
-        Attr::Pending => TlsAction::Undecided,
-    }
+/// Whether only what is inside TLS is missing.
+fn whole(context: &Context<'_>) -> bool {
+    !context.hello.is_pending() && !context.address.is_pending()
+}
+
+/// Whether this may be TLS that can be opened.
+fn may_open(context: &Context<'_>) -> bool {
+    !context.evidence.inspected
+        && context.inside != Inside::Sealed
+        && (context.protocol.is_pending() || context.is_closed())
 }
 
 fn assurance(context: &Context<'_>) -> Assurance {
@@ -326,419 +432,4 @@ fn assurance(context: &Context<'_>) -> Assurance {
     } else {
         Assurance::AddressOnly
     }
-}
-
-/// Outcomes from a position on, under a Passthrough or an Inspect.
-type Remembered = (usize, (bool, bool), Outcomes);
-
-/// One evaluation of the tiers.
-#[allow(
-    clippy::struct_excessive_bools,
-    reason = "independent marks of one evaluation"
-)]
-struct Engine<'v, 'c> {
-    view: &'v View,
-    context: Context<'c>,
-    lane: Lane,
-    now: u64,
-    /// The candidates.
-    ids: &'v [u32],
-    alerts: Vec<RuleRef>,
-    watch: bool,
-    /// The first Allow that did not match because something is hidden.
-    hidden: Option<(u32, Reason)>,
-    /// What follows may not be reached.
-    tentative: bool,
-    /// The settings say that this TLS is never opened.
-    exempt: bool,
-    /// Outcomes from a position on, under a Passthrough or not.
-    memo: SmallVec<[Remembered; 4]>,
-}
-
-impl<'v> Engine<'v, '_> {
-    /// A rule that takes part, with its policy's position.
-    fn rule_at(&self, at: usize) -> Option<(u32, u32, &'v Rule)> {
-        let id = *self.ids.get(at)?;
-        let (policy, rule) = self.view.rule(id)?;
-        (self.view.takes_part(policy, self.lane) && !rule.expired(self.now))
-            .then_some((id, policy, rule))
-    }
-
-    /// Whether a rule matches, its TLS mode included.
-    fn matches(&self, rule: &Rule) -> Tri {
-        let matcher = &rule.matcher;
-        match rule.action {
-            Action::Alert | Action::Deny => matcher.matches(&self.context, Side::DENY),
-            Action::Allow => {
-                let value = matcher.matches(&self.context, Side::ALLOW);
-                let inspect = rule.mode == TlsMode::Inspect && !self.context.passthrough;
-                if !inspect && !self.context.must_inspect {
-                    value
-                } else if self.context.is_sealed() {
-                    // It asks for TLS to be opened, which is not possible.
-                    value.veil()
-                } else if self.context.may_be_sealed() {
-                    value.either(value.veil())
-                } else {
-                    value
-                }
-            }
-            Action::Next | Action::Pass => {
-                // A Passthrough makes content conditions of Denies false, not those of these.
-                let strict = matcher.matches(&self.context, Side::ALLOW);
-                if self.context.passthrough {
-                    let mut context = self.context.clone();
-                    context.passthrough = false;
-                    strict.both_ways(matcher.matches(&context, Side::DENY))
-                } else {
-                    strict.both_ways(matcher.matches(&self.context, Side::DENY))
-                }
-            }
-        }
-    }
-
-    fn alert(&mut self, rule: &Rule, value: Tri) {
-        if !value.may_be_false() && !self.tentative {
-            self.alerts.push(rule.reference.clone());
-        }
-        self.watch |= !value.is_settled() && self.context.response.is_pending();
-    }
-
-    /// Notes an Allow that does not match because something is hidden.
-    fn note_hidden(&mut self, id: u32, value: Tri) {
-        if value.may_be_hidden() && !value.may_be_true() {
-            self.hidden.get_or_insert((id, value.cause()));
-        }
-    }
-
-    /// What a denial for want of an Allow is called.
-    fn no_allow(&self, reason: Reason, tier: Tier) -> Win {
-        match self.hidden {
-            Some((id, cause)) => Win {
-                rule: Some(id),
-                reason: cause,
-                tier,
-            },
-            None => Win {
-                rule: None,
-                reason,
-                tier,
-            },
-        }
-    }
-
-    /// Rules in order, first match decides: the Admin and Baseline tiers.
-    fn ordered(&mut self, from: usize, end: usize, tier: Tier) -> Outcomes {
-        let modes = (self.context.passthrough, self.context.must_inspect);
-        if let Some((.., known)) = self
-            .memo
-            .iter()
-            .find(|(at, under, _)| (*at, *under) == (from, modes))
-        {
-            return *known;
-        }
-        let tentative = self.tentative;
-        let outcomes = self.ordered_from(from, end, tier);
-        (self.context.passthrough, self.context.must_inspect) = modes;
-        self.tentative = tentative;
-        self.memo.push((from, modes, outcomes));
-        outcomes
-    }
-
-    fn ordered_from(&mut self, from: usize, end: usize, tier: Tier) -> Outcomes {
-        let mut open = Outcomes::default();
-        let mut at = from;
-        while at < end {
-            let next = at + 1;
-            let Some((id, policy, rule)) = self.rule_at(at) else {
-                at = next;
-                continue;
-            };
-            let value = self.matches(rule);
-            match rule.action {
-                Action::Alert => self.alert(rule, value),
-                Action::Allow => {
-                    self.note_hidden(id, value);
-                    if value.may_be_true() {
-                        let win = Win {
-                            rule: Some(id),
-                            reason: Reason::Allowed,
-                            tier,
-                        };
-                        let found = Outcomes::only(allow_kind(rule), win);
-                        if value.is_true() {
-                            return open.or(found);
-                        }
-                        open = open.or(found);
-                        self.tentative = true;
-                    }
-                }
-                Action::Deny => {
-                    if value.may_be_true() || value.may_be_hidden() {
-                        let reason = if value.may_be_true() {
-                            Reason::RuleDenied
-                        } else {
-                            value.cause()
-                        };
-                        let found = Outcomes::only(
-                            Kind::Deny,
-                            Win {
-                                rule: Some(id),
-                                reason,
-                                tier,
-                            },
-                        );
-                        if !value.may_be_false() {
-                            return open.or(found);
-                        }
-                        open = open.or(found);
-                        self.tentative = true;
-                    }
-                }
-                Action::Next | Action::Pass => {
-                    if value.is_true() {
-                        self.steer(rule, tier);
-                        return open.or(self.jump(rule, policy, end, tier));
-                    }
-                    if !value.is_false() {
-                        self.tentative = true;
-                        let jump = self.jump(rule, policy, end, tier);
-                        let rest = self.ordered(next, end, tier);
-                        return open.or(steered(
-                            value,
-                            jump,
-                            rest,
-                            Win {
-                                rule: Some(id),
-                                reason: value.cause(),
-                                tier,
-                            },
-                        ));
-                    }
-                }
-            }
-            at = next;
-        }
-        open.or(self.after(tier))
-    }
-
-    /// What a Pass or Next that matches says about TLS; what came before it stands.
-    fn steer(&mut self, rule: &Rule, tier: Tier) {
-        match rule.mode {
-            TlsMode::Auto => {}
-            TlsMode::Inspect if tier == Tier::Admin && !self.exempt => {
-                // Within a tier Inspect beats Passthrough.
-                self.context.must_inspect = true;
-                self.context.passthrough = false;
-            }
-            TlsMode::Inspect => self.context.must_inspect |= !self.context.passthrough,
-            TlsMode::Passthrough => {
-                self.context.passthrough |= self.passes_through(rule) && !self.context.must_inspect;
-            }
-        }
-    }
-
-    /// Whether this rule's Passthrough acts.
-    fn passes_through(&self, rule: &Rule) -> bool {
-        rule.mode == TlsMode::Passthrough && self.context.is_sealed()
-    }
-
-    /// Where a Pass or Next leads.
-    fn jump(&mut self, rule: &Rule, policy: u32, end: usize, tier: Tier) -> Outcomes {
-        if rule.action == Action::Pass {
-            return self.after(tier);
-        }
-        let behind = self
-            .view
-            .policies
-            .get(policy as usize)
-            .map_or(u32::MAX, |taking| taking.end);
-        let from = self.ids.partition_point(|&id| id < behind).min(end);
-        self.ordered(from, end, tier)
-    }
-
-    /// What comes after a tier.
-    fn after(&mut self, tier: Tier) -> Outcomes {
-        if tier == Tier::Admin {
-            self.namespace()
-        } else {
-            self.default_action()
-        }
-    }
-
-    fn default_action(&mut self) -> Outcomes {
-        match self.view.settings.default_action {
-            DefaultAction::Allow => Outcomes::only(
-                Kind::Allow,
-                Win {
-                    rule: None,
-                    reason: Reason::Allowed,
-                    tier: Tier::Default,
-                },
-            ),
-            DefaultAction::Deny => Outcomes::only(
-                Kind::Deny,
-                self.no_allow(Reason::DefaultDeny, Tier::Default),
-            ),
-        }
-    }
-
-    /// The namespace tier: any matching Deny denies, else any matching Allow allows, else the workload is isolated.
-    fn namespace(&mut self) -> Outcomes {
-        let view = self.view;
-        let begin = self.ids.partition_point(|&id| id < view.namespace_rules.0);
-        let end = self.ids.partition_point(|&id| id < view.namespace_rules.1);
-        let selected = view
-            .policies
-            .iter()
-            .any(|taking| taking.policy.tier == Tier::Namespace && taking.takes_part(self.lane));
-        if !selected {
-            return self.ordered(end, self.ids.len(), Tier::Baseline);
-        }
-        let tier = Tier::Namespace;
-        let mut outcomes = Outcomes::default();
-        let mut certain: Option<(Kind, Win)> = None;
-        let mut through: SmallVec<[u32; 4]> = SmallVec::new();
-        let mut inspected = false;
-        let mut refused: Option<(bool, Win)> = None;
-        for at in begin..end {
-            let Some((id, policy, rule)) = self.rule_at(at) else {
-                continue;
-            };
-            if rule.action != Action::Allow {
-                continue;
-            }
-            let value = self.matches(rule);
-            self.note_hidden(id, value);
-            inspected |= rule.mode == TlsMode::Inspect && !value.is_false();
-            if value.is_true() && self.passes_through(rule) {
-                through.push(policy);
-            }
-            if value.may_be_true() {
-                let kind = allow_kind(rule);
-                let win = Win {
-                    rule: Some(id),
-                    reason: Reason::Allowed,
-                    tier,
-                };
-                outcomes.add(kind, win);
-                if value.is_true() && certain.is_none_or(|(best, _)| kind > best) {
-                    certain = Some((kind, win));
-                }
-            }
-            if rule.inject && !self.context.evidence.inspected && !view.audited {
-                let acts = rule
-                    .matcher
-                    .matches_but_response(&self.context, Side::ALLOW);
-                let win = Win {
-                    rule: Some(id),
-                    reason: Reason::InjectImpossible,
-                    tier,
-                };
-                if acts.may_be_true()
-                    && refused.is_none_or(|(certain, _)| !certain && acts.is_true())
-                {
-                    refused = Some((acts.is_true(), win));
-                }
-            }
-        }
-        if let Some((best, win)) = certain {
-            // The least demanding Allow that matches for certain; those that ask for more no longer matter.
-            for kind in [Kind::Allow, Kind::AllowWithoutSni, Kind::AllowRaw] {
-                if kind < best {
-                    outcomes.remove(kind);
-                }
-            }
-            outcomes = outcomes.or(Outcomes::only(best, win));
-        } else {
-            let denied = Outcomes::only(Kind::Deny, self.no_allow(Reason::NoRule, tier));
-            outcomes = outcomes.or(denied);
-        }
-        // A credential that cannot be added refuses the request, whichever rule allows it.
-        if outcomes.may_allow() {
-            match refused {
-                Some((true, win)) => outcomes = Outcomes::only(Kind::Deny, win),
-                Some((false, win)) => outcomes.add(Kind::Deny, win),
-                None => {}
-            }
-        }
-        self.namespace_denials(begin, end, if inspected { &[] } else { &through }, outcomes)
-    }
-
-    fn namespace_denials(
-        &mut self,
-        begin: usize,
-        end: usize,
-        through: &[u32],
-        mut outcomes: Outcomes,
-    ) -> Outcomes {
-        let passthrough = self.context.passthrough;
-        let tier = Tier::Namespace;
-        let mut denied = None;
-        for at in begin..end {
-            let Some((id, policy, rule)) = self.rule_at(at) else {
-                continue;
-            };
-            if !matches!(rule.action, Action::Alert | Action::Deny) {
-                continue;
-            }
-            self.context.passthrough = passthrough || through.contains(&policy);
-            let value = self.matches(rule);
-            if rule.action == Action::Alert {
-                self.alert(rule, value);
-            } else if value.may_be_true() || value.may_be_hidden() {
-                let reason = if value.may_be_true() {
-                    Reason::RuleDenied
-                } else {
-                    value.cause()
-                };
-                let win = Win {
-                    rule: Some(id),
-                    reason,
-                    tier,
-                };
-                if value.may_be_false() {
-                    outcomes.add(Kind::Deny, win);
-                } else {
-                    // A rule that says Deny is a better answer than one that cannot be seen.
-                    let better = denied.is_none_or(|old: Win| {
-                        old.reason != Reason::RuleDenied && reason == Reason::RuleDenied
-                    });
-                    denied = if better { Some(win) } else { denied };
-                }
-            }
-        }
-        self.context.passthrough = passthrough;
-        denied.map_or(outcomes, |win| Outcomes::only(Kind::Deny, win))
-    }
-}
-
-fn allow_kind(rule: &Rule) -> Kind {
-    if rule.raw {
-        Kind::AllowRaw
-    } else if rule.without_sni {
-        Kind::AllowWithoutSni
-    } else {
-        Kind::Allow
-    }
-}
-
-/// A Pass or Next that is not certain: where it is hidden it is tried both ways, and denied if either way denies.
-fn steered(value: Tri, jump: Outcomes, rest: Outcomes, hidden: Win) -> Outcomes {
-    let mut outcomes = Outcomes::default();
-    if value.may_be_true() {
-        outcomes = outcomes.or(jump);
-    }
-    if value.may_be_hidden() {
-        let mut worse = jump.worse(rest);
-        // Where one way allows, the denial comes from what cannot be seen.
-        if (jump.may_allow() || rest.may_allow()) && worse.remove(Kind::Deny).is_some() {
-            worse.add(Kind::Deny, hidden);
-        }
-        outcomes = outcomes.or(worse);
-    }
-    if value.may_be_false() {
-        outcomes = outcomes.or(rest);
-    }
-    outcomes
 }

@@ -18,7 +18,7 @@ impl View {
     /// Decides, and says for every rule that could matter why it won, lost or did not match.
     pub fn explain(&self, evidence: &Evidence<'_>, now_unix: u64) -> Explanation {
         let decision = self.decide(evidence, now_unix);
-        let context = Context::new(evidence, &self.from, self.workload.as_ref());
+        let context = self.settle(evidence, now_unix).context;
         let mut ids = Ids::new();
         if self.rule_count() <= FEW {
             ids.extend(0..self.rule_count());

@@ -3,8 +3,10 @@
 mod consistency;
 mod engine;
 mod explain;
+mod inject;
 mod opening;
 mod outcome;
+mod tiers;
 mod types;
 mod view;
 
@@ -12,7 +14,7 @@ mod view;
 mod tests;
 
 pub use types::{
-    Assurance, Candidate, Decision, Explanation, Outcome, Phase, RuleRef, SelectedPolicy, Shadow,
-    ShadowKind, Tier, TlsAction, Verdict,
+    Assurance, Candidate, Decision, Explanation, Injection, Outcome, Phase, RuleRef,
+    SelectedPolicy, Shadow, ShadowKind, Tier, TlsAction, Verdict,
 };
 pub use view::View;

@@ -94,6 +94,8 @@ fn before_dial<'a>(context: &Context<'a>, addr: IpAddr) -> Context<'a> {
             .retain(|name| matches!(context.name, Attr::Known(judged) if judged == *name));
         known.more_names = false;
     }
+    // What is inside TLS is seen after the dial only.
+    known.seal();
     if !request_first {
         known.request = Attr::Hidden;
     }

@@ -187,6 +187,8 @@ pub struct Decision {
     pub assurance: Assurance,
     /// The verdict is settled, but an Alert or Audit rule still wants the response head.
     pub watch_response: bool,
+    /// The credentials to add, for a request that is seen; one per header.
+    pub inject: Vec<Injection>,
     /// A response body of undeclared length must be cut after this many bytes.
     pub body_limit: Option<u64>,
 }
@@ -201,6 +203,19 @@ impl Decision {
             Verdict::Undecided => false,
         }
     }
+}
+
+/// A credential that is added to a request.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Injection {
+    /// The namespace of the EgressCredential.
+    pub namespace: Arc<str>,
+    /// Its name.
+    pub name: Arc<str>,
+    /// The header that is set or replaced, in lower case.
+    pub header: Arc<str>,
+    /// Text before the value.
+    pub prefix: Arc<str>,
 }
 
 /// A policy that selects a workload.

@@ -8,12 +8,16 @@ use crate::{
     compile::{CompiledPolicy, Settings},
     evidence::Attr,
     index::{CidrIndex, Ids, NameIndex},
-    matcher::{Context, Rule},
-    model::{Action, Mode},
+    matcher::{Context, RULE_TLS, Rule},
+    model::{Action, Inspection, Mode},
+    name::Name,
 };
 
 /// From this many rules with names on, a flow whose name is not known yet is not judged rule by rule.
 const MANY_NAMED: usize = 4_096;
+
+/// Up to this many rules by name are judged one by one for the names that a flow may still show.
+const MANY_BY_NAME: usize = 256;
 
 /// Which policies take part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,8 +41,8 @@ pub struct View {
     /// The fleet only audits.
     pub(super) audited: bool,
     pub(super) has_shadow: bool,
-    /// By lane: a rule other than an Allow has names, so that what a flow shows later can matter to it.
-    names_matter: [bool; 2],
+    /// Rules with names other than Allows: what a flow shows later can matter to them.
+    steered_by_name: Vec<u32>,
     names: NameIndex,
     named: Vec<u32>,
     bare: CidrIndex,
@@ -47,6 +51,8 @@ pub struct View {
     bare_steering: Vec<u32>,
     generic: Vec<u32>,
     pub(super) openings: CidrIndex,
+    /// Some rule adds a credential.
+    pub(super) injects: bool,
     expiries: Vec<u64>,
     selected: Vec<SelectedPolicy>,
 }
@@ -109,7 +115,7 @@ impl View {
             settings,
             audited,
             has_shadow: policies.iter().any(|policy| policy.mode == Mode::Audit),
-            names_matter: [false; 2],
+            steered_by_name: Vec::new(),
             names: NameIndex::default(),
             named: Vec::new(),
             bare: CidrIndex::default(),
@@ -117,6 +123,7 @@ impl View {
             bare_steering: Vec::new(),
             generic: Vec::new(),
             openings: CidrIndex::default(),
+            injects: false,
             expiries: Vec::new(),
             selected: Vec::new(),
         };
@@ -129,10 +136,6 @@ impl View {
             }
             if let Some(taking) = view.policies.get_mut(position as usize) {
                 taking.end = id;
-                let named = policy.rules.iter().any(names_other_than_allow);
-                let [live, shadow] = &mut view.names_matter;
-                *live |= named && taking.live;
-                *shadow |= named && taking.shadow;
             }
             match policy.tier {
                 Tier::Admin => view.namespace_rules = (id, id),
@@ -155,8 +158,12 @@ impl View {
 
     fn index(&mut self, id: u32, rule: &Rule) {
         self.expiries.extend(rule.expires);
+        self.injects |= rule.inject.is_some();
         for net in &rule.openings {
             self.openings.add(net, id);
+        }
+        if names_other_than_allow(rule) {
+            self.steered_by_name.push(id);
         }
         if let Some(names) = &rule.matcher.names {
             self.named.push(id);
@@ -242,17 +249,56 @@ impl View {
             .is_some_and(|taking| taking.takes_part(lane))
     }
 
-    /// Whether a name that a flow shows later can matter in this lane.
-    pub(super) fn names_matter(&self, lane: Lane) -> bool {
-        let [live, shadow] = self.names_matter;
-        match lane {
-            Lane::Live => live,
-            Lane::Shadow => shadow,
+    /// Adds the rules that a name which a flow shows later can matter to. false: too many to judge one by one.
+    pub(super) fn other_names(&self, lane: Lane, ids: &mut Ids) -> bool {
+        let mut others = self.steered_by_name.iter().filter(|&&id| {
+            self.rule(id)
+                .is_some_and(|(policy, _)| self.takes_part(policy, lane))
+        });
+        let before = ids.len();
+        ids.extend(others.by_ref().take(MANY_BY_NAME).copied());
+        if others.next().is_some() {
+            ids.truncate(before);
+            return false;
         }
+        ids.sort_unstable();
+        ids.dedup();
+        true
     }
 
     pub(super) fn rule_count(&self) -> u32 {
         u32::try_from(self.rules.len()).unwrap_or(u32::MAX)
+    }
+
+    /// Whether some rule could have the TLS of this name and port opened for the workload. Only then may a certificate for
+    /// it be made, be it to show a refusal.
+    pub fn inspectable(&self, name: &Name, port: u16, now_unix: u64) -> bool {
+        if self.settings.inspection == Inspection::Off
+            || self.audited
+            || self.settings.exempt.contains(name)
+        {
+            return false;
+        }
+        let mut ids = Ids::from_slice(&self.generic);
+        self.names.find(name, &mut ids);
+        ids.extend_from_slice(&self.all_bare);
+        ids.into_iter().any(|id| {
+            self.rule(id).is_some_and(|(policy, rule)| {
+                let matcher = &rule.matcher;
+                rule.may_inspect()
+                    && !rule.expired(now_unix)
+                    && self.takes_part(policy, Lane::Live)
+                    && matcher.protocols & RULE_TLS != 0
+                    && matcher
+                        .ports
+                        .as_ref()
+                        .is_none_or(|ports| ports.contains(port))
+                    && matcher
+                        .from
+                        .as_ref()
+                        .is_none_or(|from| self.from.get(from.id) == Some(&true))
+            })
+        })
     }
 
     /// When the next rule of this view expires.

@@ -1,5 +1,6 @@
 //! Look-up structures: names and address ranges to the rules that may match.
 
+mod hash;
 mod lookup;
 mod name_set;
 

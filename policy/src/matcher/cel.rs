@@ -147,9 +147,13 @@ impl Expression {
         need(Uses::SOURCE, context.evidence.source.is_some().into());
         need(Uses::WORKLOAD, context.workload.is_some().into());
         if uses.needs_content() {
-            if context.passthrough && side.denies() && context.is_sealed() {
+            if context.passthrough && context.is_closed() {
                 // Under a Passthrough a Deny's condition on content is false, negated or not.
-                return side.favourable().into();
+                return if side.denies() {
+                    side.favourable().into()
+                } else {
+                    Tri::HIDDEN
+                };
             }
             let wait = |pending: bool| {
                 if pending && context.may_be_sealed() {

@@ -76,8 +76,30 @@ fn values(headers: Headers<'_>, name: &str, lenient: bool, check: impl Fn(&[u8])
 }
 
 fn content_type(headers: Headers<'_>, types: &[MediaType], lenient: bool) -> bool {
+    let one_of = |value: &[u8]| types.iter().any(|one| one.matches(value));
     values(headers, "content-type", lenient, |value| {
-        types.iter().any(|one| one.matches(value))
+        // Some readers take the first of several types on one line, others the last.
+        let mut several = elements(value);
+        if lenient {
+            several.any(one_of)
+        } else {
+            several.all(one_of)
+        }
+    })
+}
+
+/// The elements of a value that may be a list: commas inside quotes do not count.
+fn elements(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let (mut quoted, mut escaped) = (false, false);
+    value.split(move |&byte| {
+        let literal = std::mem::take(&mut escaped);
+        match byte {
+            b'\\' if quoted && !literal => escaped = true,
+            b'"' if !literal => quoted = !quoted,
+            b',' => return !quoted,
+            _ => {}
+        }
+        false
     })
 }
 
@@ -116,23 +138,12 @@ impl HttpMatcher {
             && self
                 .content_length
                 .as_ref()
-                .is_none_or(|bounds| match request_length(head) {
+                .is_none_or(|bounds| match head.content_length {
                     Some(length) => bounds.contains(&length),
                     // Not declared: it may be any.
                     None => lenient,
                 })
     }
-}
-
-/// Without a declared length and without a transfer coding there is no body.
-fn request_length(head: &RequestHead<'_>) -> Option<u64> {
-    head.content_length.or_else(|| {
-        let coded = head
-            .headers
-            .iter()
-            .any(|(name, _)| *name == "transfer-encoding");
-        (!coded).then_some(0)
-    })
 }
 
 /// Conditions on the response.
@@ -185,6 +196,34 @@ impl ResponseMatcher {
             bounds.start().checked_sub(1)
         } else {
             Some(*bounds.end()).filter(|&end| end < u64::MAX)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn several_types_on_one_line_are_several() {
+        let types = [MediaType::parse("application/zip").unwrap()];
+        let is = |value: &str, lenient| {
+            content_type(&[("content-type", value.as_bytes())], &types, lenient)
+        };
+        for (value, allow, deny) in [
+            ("application/zip", true, true),
+            ("application/zip,x/y", false, true),
+            ("x/y, application/zip; a=b", false, true),
+            ("application/zip; a=\"x,y\"", true, true),
+            ("application/zip; a=\"\\\",x\"", true, true),
+            ("x/y; a=\",application/zip\"", false, false),
+        ] {
+            assert_eq!(
+                (is(value, false), is(value, true)),
+                (allow, deny),
+                "{value}"
+            );
         }
     }
 }

@@ -100,18 +100,37 @@ impl Field {
 impl Matcher {
     /// Whether all conditions hold.
     pub(crate) fn matches(&self, context: &Context<'_>, side: Side) -> Tri {
-        self.evaluate(context, side, true)
+        self.evaluate(context, side, |_| true)
     }
 
     /// Whether all conditions but those on the response hold.
     pub(crate) fn matches_but_response(&self, context: &Context<'_>, side: Side) -> Tri {
-        self.evaluate(context, side, false)
+        self.evaluate(context, side, |field| field != Field::Response)
     }
 
-    fn evaluate(&self, context: &Context<'_>, side: Side, with_response: bool) -> Tri {
+    /// Whether all conditions hold that ask for nothing inside TLS.
+    pub(crate) fn matches_but_content(&self, context: &Context<'_>, side: Side) -> Tri {
+        self.evaluate(context, side, |field| match field {
+            Field::Http | Field::Response => false,
+            Field::When => !self
+                .when
+                .as_ref()
+                .is_some_and(|when| when.uses().needs_content()),
+            Field::Not => !self.not.as_ref().is_some_and(|not| not.needs_content()),
+            Field::Ports
+            | Field::Names
+            | Field::From
+            | Field::Cidrs
+            | Field::Protocol
+            | Field::Tls => true,
+        })
+    }
+
+    #[inline]
+    fn evaluate(&self, context: &Context<'_>, side: Side, wanted: impl Fn(Field) -> bool) -> Tri {
         let mut all = Tri::TRUE;
         for field in FIELDS {
-            if !with_response && field == Field::Response {
+            if !wanted(field) {
                 continue;
             }
             if let Some(value) = self.field(field, context, side) {
@@ -198,15 +217,19 @@ impl ResponseMatcher {
     }
 }
 
-/// A condition on content: hidden inside TLS that is not opened, and favourable to the flow under a Passthrough.
+/// A condition on content: hidden inside TLS that is not opened, and in a Deny favourable to the flow under a Passthrough.
 pub(crate) fn content<T>(
     context: &Context<'_>,
     side: Side,
     attr: Attr<T>,
     check: impl Fn(&T) -> Tri,
 ) -> Tri {
-    if context.passthrough && side.denies && context.is_sealed() {
-        return side.favourable().into();
+    if context.passthrough && context.is_closed() {
+        return if side.denies {
+            side.favourable().into()
+        } else {
+            Tri::HIDDEN
+        };
     }
     match attr {
         Attr::Known(value) => check(&value),

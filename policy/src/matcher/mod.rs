@@ -10,11 +10,11 @@ mod tri;
 
 pub(crate) use cel::Expression;
 pub(crate) use content::{HeaderRule, HttpMatcher, ResponseMatcher, TlsMatcher};
-pub(crate) use context::Context;
+pub(crate) use context::{Context, Inside};
 pub(crate) use eval::Side;
 pub(crate) use rule::{
-    CidrMatcher, CompiledSet, FromMatcher, Matcher, NameMatcher, Patterns, RULE_ALL_PROTOCOLS,
-    RULE_HTTP, RULE_TCP, RULE_TLS, Rule,
+    CidrMatcher, CompiledSet, FromMatcher, Injector, Matcher, NameMatcher, Patterns,
+    RULE_ALL_PROTOCOLS, RULE_HTTP, RULE_TCP, RULE_TLS, Rule,
 };
 pub(crate) use text::{Glob, MediaType, PathPattern, Ranges};
 pub(crate) use tri::Tri;

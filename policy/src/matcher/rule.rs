@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::{
     RuleRef,
     address::CidrSet,
+    compile::Credential,
     index::NameSet,
     matcher::{Expression, HttpMatcher, Ranges, ResponseMatcher, TlsMatcher, Tri},
     model::{Action, TlsMode},
@@ -14,6 +15,10 @@ use crate::{
 
 /// A compiled rule.
 #[derive(Debug)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "independent facts about one rule"
+)]
 pub(crate) struct Rule {
     pub(crate) reference: RuleRef,
     pub(crate) action: Action,
@@ -21,7 +26,11 @@ pub(crate) struct Rule {
     pub(crate) expires: Option<u64>,
     pub(crate) matcher: Matcher,
     pub(crate) mode: TlsMode,
-    pub(crate) inject: bool,
+    pub(crate) inject: Option<Injector>,
+    /// Something is asked that stands inside TLS.
+    pub(crate) touches_content: bool,
+    /// That, or TLS has to be opened, or must not be.
+    pub(crate) touches_tls: bool,
     /// `protocol: TCP` in an Allow, Pass or Next.
     pub(crate) raw: bool,
     /// `sni: Absent`.
@@ -30,7 +39,29 @@ pub(crate) struct Rule {
     pub(crate) openings: Box<[ipnet::IpNet]>,
 }
 
+/// The credential that a rule adds.
+#[derive(Debug)]
+pub(crate) struct Injector {
+    pub(crate) namespace: Arc<str>,
+    pub(crate) name: Arc<str>,
+    /// None where the reference does not resolve.
+    pub(crate) credential: Option<Arc<Credential>>,
+}
+
 impl Rule {
+    /// Whether the verdict can depend on what is inside TLS because of this rule, or the rule asks for it to be opened. An
+    /// Alert changes no verdict: it has to ask.
+    pub(crate) fn may_inspect(&self) -> bool {
+        match self.mode {
+            TlsMode::Auto => {
+                self.inject.is_some()
+                    || (self.action != Action::Alert && self.matcher.needs_content())
+            }
+            TlsMode::Inspect => true,
+            TlsMode::Passthrough => false,
+        }
+    }
+
     pub(crate) fn expired(&self, now: u64) -> bool {
         self.expires.is_some_and(|at| at <= now)
     }

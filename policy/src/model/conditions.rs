@@ -93,6 +93,27 @@ pub struct From {
     /// The connection comes from one of these address ranges.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cidrs: Vec<String>,
+    /// Which Amazon ECS tasks the rule is for. Invalid where workloads are not such tasks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ecs: Option<EcsSelector>,
+}
+
+/// Selects Amazon ECS tasks. All fields that are given must hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct EcsSelector {
+    /// The cluster is one of these.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub clusters: Vec<String>,
+    /// The family of the task definition is one of these.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub families: Vec<String>,
+    /// The service is one of these.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub services: Vec<String>,
+    /// The task role is one of these.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub task_roles: Vec<String>,
 }
 
 /// Conditions on the TLS handshake.

@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, time::Duration};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::scalar::{DurationText, LabelSelector};
+use super::{
+    scalar::{DurationText, LabelSelector},
+    tls::TlsSettings,
+};
 
 /// Settings of one fleet of gateways. Every field has a default.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -17,8 +20,8 @@ pub struct EgressGatewaySpec {
     pub default_action: DefaultAction,
     /// Whether this fleet acts on denials or only records them.
     pub enforcement: Enforcement,
-    /// Whether and where TLS is opened.
-    pub tls: ExemptTls,
+    /// Where TLS is opened, by what authority, and whom the gateway trusts.
+    pub tls: TlsSettings,
     /// Where the gateway listens.
     pub listeners: Listeners,
     /// Which connections belong to which workload. Without any entry every connection belongs to `default/local`.
@@ -79,25 +82,6 @@ pub enum EnforcementMode {
     /// Denials are acted on.
     #[default]
     Enforce,
-}
-
-/// Whether and where TLS is opened.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct ExemptTls {
-    /// Off: TLS is never opened, and conditions on what is inside it are hidden.
-    pub inspection: Inspection,
-    /// Host patterns whose TLS is never opened, whatever a policy says.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub exempt: Vec<String>,
-}
-
-/// Whether TLS is opened at all.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum Inspection {
-    /// TLS is never opened.
-    #[default]
-    Off,
 }
 
 /// Where the gateway listens.

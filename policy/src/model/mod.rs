@@ -2,20 +2,22 @@
 //! compiler does that, so that every problem comes with its field path.
 
 mod conditions;
+mod credential;
 mod gateway;
 mod policy;
 mod scalar;
 mod set;
+mod tls;
 
 pub use conditions::{
-    Conditions, From, HeaderMatch, Http, LengthRange, Presence, Response, Sni, TlsConditions,
-    TlsFloor, To, ToProtocol,
+    Conditions, EcsSelector, From, HeaderMatch, Http, LengthRange, Presence, Response, Sni,
+    TlsConditions, TlsFloor, To, ToProtocol,
 };
+pub use credential::{CredentialSource, CredentialSpec, SecretKeyRef};
 pub use gateway::{
-    ClientCertificate, DefaultAction, Dns, EgressGatewaySpec, Enforcement, EnforcementMode,
-    ExemptTls, Inspection, Limits, Listeners, Overflow, Parent, ProxyTls, ProxyUser, Ranges,
-    RecordClass, RecordSink, RecordVerdict, Scope, SinkType, SourceMatch, Timeouts,
-    WorkloadMapping,
+    ClientCertificate, DefaultAction, Dns, EgressGatewaySpec, Enforcement, EnforcementMode, Limits,
+    Listeners, Overflow, Parent, ProxyTls, ProxyUser, Ranges, RecordClass, RecordSink,
+    RecordVerdict, Scope, SinkType, SourceMatch, Timeouts, WorkloadMapping,
 };
 pub use policy::{
     Action, ClusterEgressPolicySpec, ClusterSubject, CredentialRef, EgressPolicySpec, Inject, Mode,
@@ -23,3 +25,7 @@ pub use policy::{
 };
 pub use scalar::{DurationText, IntOrText, LabelOperator, LabelRequirement, LabelSelector};
 pub use set::{ClusterDomainSetSpec, DomainSetSpec, Feed};
+pub use tls::{
+    Custody, Inspection, MAX_AUTHORITY_LIFETIME, NameConstraints, TlsAuthority, TlsSettings,
+    TlsUpstream, UpstreamCertificate,
+};

@@ -4,7 +4,8 @@
 use std::{cell::RefCell, collections::BTreeMap};
 
 use exitgate_policy::{
-    Attr, Conditions, Decision, Evidence, Mode, PolicyResource, PolicyTier, Rule, Snapshot, TlsMode,
+    Attr, Conditions, Decision, Evidence, Inspection, Mode, PolicyResource, PolicyTier, Rule,
+    Snapshot, TlsMode,
 };
 
 use crate::worlds::Stage;
@@ -21,6 +22,13 @@ impl Coverage {
 
     pub fn world(&self, snapshot: &Snapshot) {
         self.count("worlds");
+        let tls = &snapshot.settings.tls;
+        if tls.inspection == Inspection::On {
+            self.count("inspection On");
+        }
+        if !tls.exempt.is_empty() {
+            self.count("exempt hosts");
+        }
         for policy in &snapshot.policies {
             let (tier, mode, replaces, rules) = match policy {
                 PolicyResource::Cluster { spec, .. } => (
@@ -55,6 +63,9 @@ impl Coverage {
             Some(TlsMode::Passthrough) => self.count("with Passthrough"),
             Some(TlsMode::Inspect) => self.count("with Inspect"),
             Some(TlsMode::Auto) | None => {}
+        }
+        if rule.inject.is_some() {
+            self.count("with inject");
         }
         if rule.expires_at.is_some() {
             self.count("with expiresAt");
@@ -120,11 +131,20 @@ impl Coverage {
         }
     }
 
-    pub fn verdict(&self, stage: Stage, decision: &Decision) {
+    pub fn verdict(&self, stage: Stage, evidence_is_tls: bool, decision: &Decision) {
         self.count(format!("{stage:?} {:?}", decision.verdict));
         self.count(format!("reason {}", decision.reason.code()));
         if let Some(shadow) = &decision.shadow {
             self.count(format!("shadow {}", shadow.kind.as_str()));
+        }
+        if evidence_is_tls {
+            self.count(format!(
+                "TLS {stage:?} {:?} {:?}",
+                decision.verdict, decision.tls
+            ));
+        }
+        if !decision.inject.is_empty() {
+            self.count("injections");
         }
         if !decision.alerts.is_empty() {
             self.count("alerts");
@@ -191,6 +211,19 @@ const MINIMUMS: &[(&str, u64)] = &[
     ("with not response", 20),
     ("with Passthrough", 150),
     ("with Inspect", 150),
+    ("with inject", 100),
+    ("inspection On", 500),
+    ("exempt hosts", 80),
+    ("TLS Both Undecided Inspect", 100),
+    ("TLS Both Allow Relay", 50),
+    ("TLS Inside Allow Inspect", 20),
+    ("TLS Inside Deny Inspect", 40),
+    ("TLS Inside Undecided Inspect", 10),
+    ("TLS Answered Allow Inspect", 20),
+    ("injections", 10),
+    ("reason inject-impossible", 20),
+    ("reason inject-conflict", 2),
+    ("reason credential-unavailable", 2),
     ("with expiresAt", 300),
     ("with protocol", 400),
     ("with cidrs", 400),
@@ -205,6 +238,8 @@ const MINIMUMS: &[(&str, u64)] = &[
     ("hello absent", 1_000),
     ("request pending", 1_000),
     ("request hidden", 300),
+    ("Inside Allow", 100),
+    ("Inside Deny", 300),
     ("response pending", 1_000),
     ("response hidden", 300),
     ("Asked Undecided", 200),

@@ -21,6 +21,15 @@ pub enum Side {
     Deny,
 }
 
+/// Whether TLS that is not opened yet can be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Inside {
+    Open,
+    Sealed,
+    /// That hangs on the name.
+    Unclear,
+}
+
 /// Where a rule is evaluated.
 #[derive(Clone, Copy)]
 pub struct Scene<'a> {
@@ -30,8 +39,12 @@ pub struct Scene<'a> {
     pub now: u64,
     /// The namespace of the rule's policy.
     pub namespace: Option<&'a str>,
-    /// Whether content may not be looked at: then it takes no part in a Deny.
-    pub sealed: Truth,
+    /// Whether TLS that is not opened yet can be.
+    pub inside: Inside,
+    /// A Passthrough holds: nobody looks inside TLS.
+    pub through: bool,
+    /// And content takes no part in this rule, a Deny or Alert.
+    pub switched_off: bool,
     /// The opening of the floor: the address in question; what is not known before the dial counts as false.
     pub opening: Option<IpAddr>,
 }
@@ -147,13 +160,9 @@ fn conditions(at: Place<'_>, all: &Conditions, implied: Option<[Protocol; 2]>) -
         values.push(tls_matches(at, tls));
     }
     let content = |value: Truth| {
-        if matches!(at.action, Action::Deny | Action::Alert) {
-            // Content that may not be looked at makes the condition false, also where it is negated.
-            if at.negated {
-                value.or(at.scene.sealed)
-            } else {
-                value.and(!at.scene.sealed)
-            }
+        // Content that may not be looked at makes the condition false, also where it is negated.
+        if at.scene.switched_off && closed_tls(evidence) {
+            Truth::of(at.negated)
         } else {
             value
         }
@@ -182,23 +191,25 @@ fn attribute<T>(attribute: &Attr<T>, known: impl FnOnce(&T) -> Truth) -> Truth {
 }
 
 fn request(scene: Scene<'_>) -> Attr<RequestHead<'_>> {
-    if sealed_tls(scene.evidence) {
-        Attr::Hidden
-    } else {
-        scene.evidence.request
-    }
+    inside(scene, scene.evidence.request)
 }
 
 fn response(scene: Scene<'_>) -> Attr<ResponseHead<'_>> {
-    if sealed_tls(scene.evidence) {
+    inside(scene, scene.evidence.response)
+}
+
+fn inside<T: Copy>(scene: Scene<'_>, given: Attr<T>) -> Attr<T> {
+    if !closed_tls(scene.evidence) {
+        given
+    } else if scene.through || scene.inside == Inside::Sealed {
         Attr::Hidden
     } else {
-        scene.evidence.response
+        Attr::Pending
     }
 }
 
-/// TLS that is not opened: inspection can only be Off.
-pub fn sealed_tls(evidence: &Evidence<'_>) -> bool {
+/// TLS that is not opened, or not yet.
+pub fn closed_tls(evidence: &Evidence<'_>) -> bool {
     matches!(evidence.protocol, Attr::Known(Protocol::Tls)) && !evidence.inspected
 }
 
@@ -245,6 +256,17 @@ fn name_matches(at: Place<'_>, to: &To) -> Truth {
     let evidence = at.scene.evidence;
     if at.side == Side::Allow {
         return match evidence.name {
+            // What an Allow leaves out is left out by whichever name the flow shows.
+            Attr::Known(_) if at.negated => {
+                let (names, more) = visible_names(evidence);
+                let open = (more != Truth::NO).then_some(more);
+                Truth::any(
+                    names
+                        .iter()
+                        .map(|name| in_patterns(at, to, name))
+                        .chain(open),
+                )
+            }
             Attr::Known(name) => in_patterns(at, to, name.as_str()),
             Attr::Absent => at.literal(false),
             Attr::Hidden => Truth::CONTENT,
@@ -279,7 +301,7 @@ pub fn visible_names(evidence: &Evidence<'_>) -> (Vec<String>, Truth) {
     }
     match evidence.request {
         // What is inside TLS that is not opened is not shown.
-        _ if sealed_tls(evidence) => {}
+        _ if closed_tls(evidence) => {}
         Attr::Known(head) => {
             if let Some(Host::Name(name)) = head.authority.map(|authority| &authority.host) {
                 names.push(name.as_str().to_owned());
@@ -355,16 +377,19 @@ fn ranges_match(at: Place<'_>, to: &To, named: bool) -> Truth {
     if at.side == Side::Allow && named && !at.negated {
         return resolved;
     }
-    at.several(
-        evidence
-            .literal
-            .map(|literal| in_ranges(at, to, literal))
-            .into_iter()
-            .chain(
-                (evidence.literal.is_none() || evidence.address != Attr::Absent)
-                    .then_some(resolved),
-            ),
-    )
+    let all = evidence
+        .literal
+        .map(|literal| in_ranges(at, to, literal))
+        .into_iter()
+        .chain(
+            (evidence.literal.is_none() || evidence.address != Attr::Absent).then_some(resolved),
+        );
+    // A Pass or Next by range alone can skip Denies: it needs every address, however it is read.
+    if matches!(at.action, Action::Pass | Action::Next) && !named && !at.negated {
+        Truth::all(all)
+    } else {
+        at.several(all)
+    }
 }
 
 fn in_ranges(at: Place<'_>, to: &To, address: IpAddr) -> Truth {
@@ -505,10 +530,10 @@ fn http_matches(at: Place<'_>, http: &Http, head: &RequestHead<'_>) -> Truth {
         }));
     }
     if let Some(range) = http.content_length {
-        values.push(Truth::of(
-            head.content_length
-                .is_some_and(|length| in_length(range, length)),
-        ));
+        values.push(match head.content_length {
+            Some(length) => Truth::of(in_length(range, length)),
+            None => at.literal(at.side != Side::Allow),
+        });
     }
     Truth::all(values)
 }

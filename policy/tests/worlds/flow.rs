@@ -63,12 +63,20 @@ pub enum Stage {
     Half,
     /// Address and first bytes.
     Both,
+    /// And, where TLS is opened, the request inside.
+    Inside,
     /// And the response.
     Answered,
 }
 
 impl Stage {
-    pub const ALL: [Self; 4] = [Self::Asked, Self::Half, Self::Both, Self::Answered];
+    pub const ALL: [Self; 5] = [
+        Self::Asked,
+        Self::Half,
+        Self::Both,
+        Self::Inside,
+        Self::Answered,
+    ];
 }
 
 /// Everything that will ever be known about a flow.
@@ -94,7 +102,8 @@ pub enum Target {
 pub enum Inside {
     Http(Request, Answer),
     Tcp,
-    Tls(Hello),
+    /// And what is said inside.
+    Tls(Hello, Request, Answer),
 }
 
 #[derive(Clone, Debug)]
@@ -115,13 +124,13 @@ pub struct Answer {
 }
 
 fn name() -> BoxedStrategy<Name> {
-    select(NAMES)
+    prop_oneof![select(NAMES), select(vec!["ok.test", "a.wild.test"])]
         .prop_map(|text| Name::parse(text.as_bytes()).unwrap())
         .boxed()
 }
 
 fn address() -> BoxedStrategy<IpAddr> {
-    select(ADDRESSES)
+    prop_oneof![select(ADDRESSES), select(vec!["8.8.8.8", "93.184.216.34"])]
         .prop_map(|text| text.parse().unwrap())
         .boxed()
 }
@@ -204,15 +213,57 @@ fn inside(near: &Name) -> BoxedStrategy<Inside> {
             ech: false,
             ja4: ja4.to_owned(),
         });
+    let said = (request, answer).boxed();
     prop_oneof![
-        4 => (request, answer).prop_map(|(request, answer)| Inside::Http(request, answer)),
+        4 => said.clone().prop_map(|(request, answer)| Inside::Http(request, answer)),
         1 => Just(Inside::Tcp),
-        4 => hello.prop_map(Inside::Tls),
+        5 => (hello, said).prop_map(|(hello, (request, answer))| Inside::Tls(hello, request, answer)),
     ]
     .boxed()
 }
 
+/// A flow like any other, or one of the plain kind whose TLS may well be opened.
 pub fn flow() -> BoxedStrategy<Flow> {
+    prop_oneof![2 => any_flow(), 1 => plain_flow()].boxed()
+}
+
+fn plain_flow() -> BoxedStrategy<Flow> {
+    (
+        any_flow(),
+        any_flow(),
+        select(vec!["ok.test", "a.wild.test"]),
+    )
+        .prop_filter_map("TLS", |(flow, other, text)| {
+            let name = Name::parse(text.as_bytes()).unwrap();
+            let inside = [flow.inside.clone(), other.inside]
+                .into_iter()
+                .find_map(|inside| match inside {
+                    Inside::Tls(hello, request, answer) => {
+                        let hello = Hello {
+                            sni: Some(name.clone()),
+                            ..hello
+                        };
+                        let request = Request {
+                            authority: Some(Authority::parse(text.as_bytes()).unwrap()),
+                            ..request
+                        };
+                        Some(Inside::Tls(hello, request, answer))
+                    }
+                    Inside::Http(..) | Inside::Tcp => None,
+                })?;
+            Some(Flow {
+                entry: Entry::Connect,
+                port: 443,
+                target: Target::Named(name),
+                address: "8.8.8.8".parse().unwrap(),
+                inside,
+                ..flow
+            })
+        })
+        .boxed()
+}
+
+fn any_flow() -> BoxedStrategy<Flow> {
     (
         prop_oneof![
             4 => Just(Entry::Connect), 3 => Just(Entry::Forward), 2 => Just(Entry::Redirected),
@@ -246,7 +297,7 @@ pub fn flow() -> BoxedStrategy<Flow> {
                     };
                     let inside = match (entry, inside) {
                         // An absolute-form request is cleartext HTTP.
-                        (Entry::Forward, Inside::Tcp | Inside::Tls(_)) => Inside::Http(
+                        (Entry::Forward, Inside::Tcp | Inside::Tls(..)) => Inside::Http(
                             Request {
                                 method: "GET",
                                 path: RequestPath::parse(b"/v2/cards").unwrap(),
@@ -279,6 +330,10 @@ pub fn flow() -> BoxedStrategy<Flow> {
 }
 
 impl Flow {
+    pub fn is_tls(&self) -> bool {
+        matches!(self.inside, Inside::Tls(..))
+    }
+
     /// The name that the flow itself shows, where its target is an address.
     fn shown(&self) -> Option<&Name> {
         match &self.inside {
@@ -292,12 +347,18 @@ impl Flow {
                     })
             }
             Inside::Tcp => None,
-            Inside::Tls(hello) => hello.sni.as_ref(),
+            Inside::Tls(hello, ..) => hello.sni.as_ref(),
         }
     }
 
-    /// Hands the evidence of a stage to a question. `over`: what is missing by then will never come.
-    pub fn at<T>(&self, stage: Stage, over: bool, ask: impl FnOnce(&Evidence<'_>) -> T) -> T {
+    /// Hands the evidence of a stage to a question. `over`: what is missing by then will never come. `opened`: its TLS, if
+    /// it is TLS, was opened once the address and the hello were there.
+    pub fn at<T>(
+        &self,
+        (stage, over): (Stage, bool),
+        opened: bool,
+        ask: impl FnOnce(&Evidence<'_>) -> T,
+    ) -> T {
         let literal_first = matches!(self.target, Target::Literal(..))
             || (self.entry == Entry::Forward && self.request_first);
         let bytes = stage
@@ -333,39 +394,41 @@ impl Flow {
                 )
             }
         };
-        let request_headers: &[(&str, &[u8])];
-        let answer_headers: &[(&str, &[u8])];
-        let (protocol, hello, request, response) = match &self.inside {
-            Inside::Tcp => (Protocol::Tcp, Attr::Absent, Attr::Absent, Attr::Absent),
-            Inside::Tls(hello) => (
-                Protocol::Tls,
-                Attr::Known(hello),
-                Attr::Hidden,
-                Attr::Hidden,
-            ),
-            Inside::Http(request, answer) => {
-                request_headers = &request.headers;
-                answer_headers = &answer.headers;
-                let request = RequestHead {
-                    method: request.method,
-                    path: &request.path,
-                    authority: request.authority.as_ref(),
-                    headers: request_headers,
-                    content_length: request.length,
-                };
-                let response = ResponseHead {
-                    status: answer.status,
-                    headers: answer_headers,
-                    content_length: Some(answer.length),
-                    bodiless: answer.bodiless,
-                };
-                (
-                    Protocol::Http,
-                    Attr::Absent,
-                    Attr::Known(request),
-                    Attr::Known(response),
-                )
+        let (protocol, hello, said) = match &self.inside {
+            Inside::Tcp => (Protocol::Tcp, Attr::Absent, None),
+            Inside::Tls(hello, request, answer) => {
+                (Protocol::Tls, Attr::Known(hello), Some((request, answer)))
             }
+            Inside::Http(request, answer) => {
+                (Protocol::Http, Attr::Absent, Some((request, answer)))
+            }
+        };
+        let inspected = opened && protocol == Protocol::Tls && stage >= Stage::Inside;
+        // What is inside TLS that was not opened in time is never seen.
+        let relayed = protocol == Protocol::Tls && !inspected && stage >= Stage::Inside;
+        let seen = protocol != Protocol::Tls || inspected;
+        let request = match said {
+            None => Attr::Absent,
+            Some(_) if relayed => Attr::Hidden,
+            Some((request, _)) if seen => Attr::Known(RequestHead {
+                method: request.method,
+                path: &request.path,
+                authority: request.authority.as_ref(),
+                headers: &request.headers,
+                content_length: request.length,
+            }),
+            Some(_) => unknown(over),
+        };
+        let response = match said {
+            None => Attr::Absent,
+            Some(_) if relayed => Attr::Hidden,
+            Some((_, answer)) if seen && answered => Attr::Known(ResponseHead {
+                status: answer.status,
+                headers: &answer.headers,
+                content_length: Some(answer.length),
+                bodiless: answer.bodiless,
+            }),
+            Some(_) => unknown(over),
         };
         let evidence = Evidence {
             entry: self.entry,
@@ -385,12 +448,8 @@ impl Flow {
             },
             hello: if bytes { hello } else { unknown(over) },
             request: if bytes { request } else { unknown(over) },
-            response: match response {
-                Attr::Known(_) if !answered => unknown(over),
-                _ if !bytes => unknown(over),
-                response => response,
-            },
-            inspected: false,
+            response: if bytes { response } else { unknown(over) },
+            inspected,
         };
         ask(&evidence)
     }

@@ -5,8 +5,8 @@ mod flow;
 mod policy;
 
 use exitgate_policy::{
-    DefaultAction, EgressGatewaySpec, Enforcement, EnforcementMode, ExemptTls, PolicyResource,
-    Ranges, SetContent, SetResource, Snapshot, Workload,
+    CredentialResource, DefaultAction, EgressGatewaySpec, Enforcement, EnforcementMode, Inspection,
+    PolicyResource, Ranges, SetContent, SetResource, Snapshot, TlsSettings, Workload,
 };
 pub use flow::{Flow, Stage, flow};
 use proptest::{
@@ -15,7 +15,7 @@ use proptest::{
     sample::{select, subsequence},
 };
 
-pub use policy::{HOSTS, cluster_policy, namespaced_policy, rule_in};
+pub use policy::{HOSTS, cluster_policy, inviting_policy, namespaced_policy, rule_in};
 
 /// The moment of every decision; rules expire before, at and after it.
 pub const NOW: u64 = 1_800_000_000;
@@ -34,14 +34,24 @@ pub fn workload() -> Workload {
 
 /// A snapshot with up to three policies a tier.
 pub fn snapshot() -> BoxedStrategy<Snapshot> {
-    (
-        vec(cluster_policy(), 0..=3),
-        vec(namespaced_policy(), 0..=3),
-        settings(),
-        any::<bool>(),
-        sets(),
-    )
-        .prop_map(|(cluster, namespaced, settings, standalone, sets)| {
+    // Where anything goes, most flows are refused early; in an inviting world much is allowed for what is inside.
+    let policies = prop_oneof![
+        (
+            vec(cluster_policy(), 0..=3),
+            vec(namespaced_policy(), 0..=3)
+        ),
+        (
+            vec(cluster_policy(), 0..=1),
+            (vec(namespaced_policy(), 0..=2), inviting_policy()).prop_map(
+                |(mut policies, inviting)| {
+                    policies.push(inviting);
+                    policies
+                }
+            )
+        ),
+    ];
+    (policies, settings(), any::<bool>(), sets())
+        .prop_map(|((cluster, namespaced), settings, standalone, sets)| {
             let mut policies: Vec<PolicyResource> = Vec::new();
             for (index, spec) in cluster.into_iter().enumerate() {
                 policies.push(PolicyResource::Cluster {
@@ -61,6 +71,7 @@ pub fn snapshot() -> BoxedStrategy<Snapshot> {
                 settings,
                 policies,
                 sets,
+                credentials: credentials(),
                 workloads: vec![workload()],
                 standalone,
                 own_listeners: vec![
@@ -79,28 +90,36 @@ fn settings() -> BoxedStrategy<EgressGatewaySpec> {
     (
         prop_oneof![3 => Just(DefaultAction::Deny), 1 => Just(DefaultAction::Allow)],
         prop_oneof![5 => Just(EnforcementMode::Enforce), 1 => Just(EnforcementMode::Audit)],
-        prop::option::weighted(0.2, select(vec!["ok.test", "*.wild.test"])),
+        prop::option::weighted(0.15, select(vec!["ok.test", "*.wild.test"])),
+        prop_oneof![3 => Just(Inspection::On), 1 => Just(Inspection::Off)],
         subsequence(
             vec!["10.1.0.0/16".to_owned(), "93.184.216.0/24".to_owned()],
             0..=1,
         ),
     )
-        .prop_map(|(default_action, mode, exempt, pods)| EgressGatewaySpec {
-            default_action,
-            enforcement: Enforcement {
-                mode,
-                namespace_selector: None,
+        .prop_map(
+            |(default_action, mode, exempt, inspection, pods)| EgressGatewaySpec {
+                default_action,
+                enforcement: Enforcement {
+                    mode,
+                    namespace_selector: None,
+                },
+                tls: TlsSettings {
+                    inspection,
+                    exempt: exempt.into_iter().map(str::to_owned).collect(),
+                    authority: (inspection == Inspection::On).then(|| {
+                        serde_json::from_value(serde_json::json!({"certFile": "c", "keyFile": "k"}))
+                            .unwrap()
+                    }),
+                    ..TlsSettings::default()
+                },
+                ranges: Ranges {
+                    pods,
+                    ..Ranges::default()
+                },
+                ..EgressGatewaySpec::default()
             },
-            tls: ExemptTls {
-                exempt: exempt.into_iter().map(str::to_owned).collect(),
-                ..ExemptTls::default()
-            },
-            ranges: Ranges {
-                pods,
-                ..Ranges::default()
-            },
-            ..EgressGatewaySpec::default()
-        })
+        )
         .boxed()
 }
 
@@ -130,4 +149,22 @@ fn sets() -> BoxedStrategy<Vec<SetResource>> {
             ]
         })
         .boxed()
+}
+
+/// Two for one header and one for another; rules also name one that is not there.
+fn credentials() -> Vec<CredentialResource> {
+    [
+        ("wide", "Authorization", "*.test"),
+        ("narrow", "authorization", "ok.test"),
+        ("other", "X-Key", "*.test"),
+    ]
+    .into_iter()
+    .map(|(name, header, host)| CredentialResource {
+        namespace: NAMESPACE.to_owned(),
+        name: name.to_owned(),
+        header: header.to_owned(),
+        prefix: None,
+        hosts: vec![host.to_owned()],
+    })
+    .collect()
 }

@@ -1,9 +1,9 @@
 //! Policies and rules.
 
 use exitgate_policy::{
-    Action, ClusterEgressPolicySpec, ClusterSubject, Conditions, EgressPolicySpec, From,
-    HeaderMatch, Http, IntOrText, LabelSelector, LengthRange, Mode, PolicyTier, Presence, Response,
-    Rule, RuleTls, Subject, TlsConditions, TlsFloor, TlsMode, To, ToProtocol,
+    Action, ClusterEgressPolicySpec, ClusterSubject, Conditions, CredentialRef, EgressPolicySpec,
+    From, HeaderMatch, Http, Inject, IntOrText, LabelSelector, LengthRange, Mode, PolicyTier,
+    Presence, Response, Rule, RuleTls, Subject, TlsConditions, TlsFloor, TlsMode, To, ToProtocol,
 };
 use proptest::{collection::vec, option::weighted, prelude::*, sample::select};
 
@@ -107,6 +107,7 @@ fn from() -> BoxedStrategy<From> {
             pod_selector: labels(app),
             service_accounts,
             cidrs,
+            ecs: None,
         })
         .boxed()
 }
@@ -316,9 +317,12 @@ pub fn rule_in(tier: Option<PolicyTier>) -> BoxedStrategy<Rule> {
         weighted(0.25, http()),
         weighted(0.12, response()),
         weighted(0.2, not(sets, cluster)),
-        weighted(0.15, select(vec!["2027-01-15T07:59:59Z", "2027-01-15T08:00:00Z", "2027-01-15T08:00:01Z"])),
+        (
+            weighted(0.15, select(vec!["2027-01-15T07:59:59Z", "2027-01-15T08:00:00Z", "2027-01-15T08:00:01Z"])),
+            weighted(0.2, select(vec!["wide", "wide", "narrow", "other", "missing"])),
+        ),
     )
-        .prop_map(|(action, to, from, tls, mode, http, response, not, expires_at)| {
+        .prop_map(move |(action, to, from, tls, mode, http, response, not, (expires_at, inject))| {
             let mut rule = Rule {
                 name: String::new(),
                 action,
@@ -329,16 +333,18 @@ pub fn rule_in(tier: Option<PolicyTier>) -> BoxedStrategy<Rule> {
                 response,
                 when: None,
                 not: not.map(Box::new),
-                inject: None,
+                inject: inject
+                    .filter(|_| !cluster && action == Action::Allow)
+                    .map(|name| Inject {
+                        credential_ref: CredentialRef {
+                            name: name.to_owned(),
+                        },
+                    }),
                 expires_at: expires_at.map(str::to_owned),
                 reason: None,
             };
-            // What an Inspect on a Pass or Next that cannot be carried out means for later Allows is the engine's own
-            // decision (they do not match); its tables have it, the interpreter does not.
             let mode = match (action, mode) {
-                (Action::Deny, _)
-                | (Action::Alert, TlsMode::Passthrough)
-                | (Action::Pass | Action::Next, TlsMode::Inspect) => TlsMode::Auto,
+                (Action::Deny, _) | (Action::Alert, TlsMode::Passthrough) => TlsMode::Auto,
                 (_, mode) => mode,
             };
             if tls.is_some() || mode != TlsMode::Auto {
@@ -368,6 +374,7 @@ fn possible(mut rule: Rule) -> Rule {
     {
         rule.http = None;
         rule.response = None;
+        rule.inject = None;
         if let Some(not) = &mut rule.not {
             not.http = None;
             not.response = None;
@@ -464,5 +471,67 @@ pub fn namespaced_policy() -> BoxedStrategy<(&'static str, EgressPolicySpec)> {
                 )
             },
         )
+        .boxed()
+}
+
+/// A policy that lets much through for what is inside.
+pub fn inviting_policy() -> BoxedStrategy<(&'static str, EgressPolicySpec)> {
+    let rule = (
+        prop_oneof![5 => Just(Action::Allow), 1 => Just(Action::Deny), 1 => Just(Action::Alert)],
+        some_of(&["ok.test", "*.test", "*.wild.test"], 1),
+        prop_oneof![6 => Just(TlsMode::Auto), 1 => Just(TlsMode::Inspect), 1 => Just(TlsMode::Passthrough)],
+        weighted(0.4, select(vec!["GET", "POST"])),
+        weighted(0.2, select(vec!["2xx", "4xx"])),
+        weighted(0.25, select(vec!["wide", "wide", "narrow", "other"])),
+    )
+        .prop_map(|(action, hosts, mode, method, status, inject)| {
+            let mode = match (action, mode) {
+                (Action::Deny, _) | (Action::Alert, TlsMode::Passthrough) => TlsMode::Auto,
+                (_, mode) => mode,
+            };
+            possible(Rule {
+                name: String::new(),
+                action,
+                to: Some(To {
+                    hosts,
+                    allow_broad: true,
+                    ..To::default()
+                }),
+                from: None,
+                tls: (mode != TlsMode::Auto).then(|| RuleTls {
+                    mode,
+                    ..RuleTls::default()
+                }),
+                http: method.map(|method| Http {
+                    methods: vec![method.to_owned()],
+                    ..Http::default()
+                }),
+                response: status.map(|status| Response {
+                    status: vec![IntOrText::Text(status.to_owned())],
+                    ..Response::default()
+                }),
+                when: None,
+                not: None,
+                inject: inject
+                    .filter(|_| action == Action::Allow)
+                    .map(|name| Inject {
+                        credential_ref: CredentialRef {
+                            name: name.to_owned(),
+                        },
+                    }),
+                expires_at: None,
+                reason: None,
+            })
+        });
+    vec(rule, 2..=4)
+        .prop_map(|rules| {
+            (
+                NAMESPACE,
+                EgressPolicySpec {
+                    rules: named(rules),
+                    ..EgressPolicySpec::default()
+                },
+            )
+        })
         .boxed()
 }

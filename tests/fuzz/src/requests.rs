@@ -2,7 +2,7 @@
 
 use exitgate_gateway::http1::{
     BodyDecoder, BodyError, BodyFraming, Connection, Limits, Parse, RequestKind, Target,
-    UpgradeMode, parse_request, parse_response, write_request_head, write_response_head,
+    Onward, UpgradeMode, parse_request, parse_response, write_request_head, write_response_head,
 };
 
 /// The first byte chooses request or response, and how the rest is cut into reads.
@@ -50,13 +50,14 @@ fn request(bytes: &[u8], step: usize) {
         return;
     }
     let mut out = Vec::new();
-    write_request_head(
-        &mut out,
-        &head,
+    let onward = Onward {
         authority,
-        Connection::KeepAlive,
-        UpgradeMode::Pass,
-    );
+        default_port: 80,
+        connection: Connection::KeepAlive,
+        upgrade: UpgradeMode::Pass,
+        injected: &[],
+    };
+    write_request_head(&mut out, &head, &onward);
     let roomy = Limits {
         head_bytes: limits.head_bytes * 2,
         ..limits

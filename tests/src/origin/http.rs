@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::client::{Io, Wire, find};
+use crate::client::{Io, Wire, find, header_values};
 use crate::log::Log;
 
 /// A request as the origin read it.
@@ -21,13 +21,7 @@ impl Request {
     }
 
     pub fn headers(&self, name: &str) -> Vec<&str> {
-        self.head
-            .split("\r\n")
-            .skip(1)
-            .filter_map(|line| line.split_once(':'))
-            .filter(|(key, _)| key.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value.trim())
-            .collect()
+        header_values(&self.head, name)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Origins: servers that write down everything that reaches them.
 
 mod http;
+mod http2;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -14,6 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::LazyConfigAcceptor;
 
 pub use self::http::{Reply, Request};
+pub use self::http2::{Answered, Manners};
 use crate::client::{Io, Wire};
 use crate::deadline::within;
 use crate::log::Log;
@@ -77,11 +79,47 @@ impl Origin {
 
     /// HTTP over TLS.
     pub async fn https(ip: &str, config: Arc<ServerConfig>) -> Self {
-        let reply = Arc::new(|_: &Request| Reply::ok("origin over TLS"));
+        Self::https_with(ip, config, |_| Reply::ok("origin over TLS")).await
+    }
+
+    pub async fn https_with(
+        ip: &str,
+        config: Arc<ServerConfig>,
+        reply: impl Fn(&Request) -> Reply + Send + Sync + 'static,
+    ) -> Self {
+        let reply = Arc::new(reply);
+        Self::secured(ip, config, move |stream, seen, index| {
+            http::serve(stream, seen.requests, index, Arc::clone(&reply))
+        })
+        .await
+    }
+
+    /// HTTP/2 over TLS; the configuration says whether `h2` is agreed on.
+    pub async fn http2(
+        ip: &str,
+        config: Arc<ServerConfig>,
+        manners: Manners,
+        reply: impl Fn(&Request) -> Answered + Send + Sync + 'static,
+    ) -> Self {
+        let reply = Arc::new(reply);
+        Self::secured(ip, config, move |stream, seen, index| {
+            let reply = Arc::clone(&reply);
+            http2::serve(stream, seen.requests, index, manners, reply)
+        })
+        .await
+    }
+
+    /// Runs `serve` on each connection inside its TLS. The last argument is the connection's number.
+    pub async fn secured<F: Future<Output = ()> + Send + 'static>(
+        ip: &str,
+        config: Arc<ServerConfig>,
+        serve: impl Fn(Box<dyn Io>, Visits, usize) -> F + Send + Sync + 'static,
+    ) -> Self {
+        let serve = Arc::new(serve);
         Self::serve(
             ip,
             Arc::new(move |stream, seen, index| {
-                let (config, reply) = (Arc::clone(&config), Arc::clone(&reply));
+                let (config, serve) = (Arc::clone(&config), Arc::clone(&serve));
                 Box::pin(async move {
                     let Ok(start) =
                         LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream).await
@@ -99,12 +137,18 @@ impl Origin {
                         visits[index].alpn = alpn;
                     });
                     if let Ok(session) = start.into_stream(config).await {
-                        http::serve(Box::new(session), seen.requests, index, reply).await;
+                        serve(Box::new(session), seen, index).await;
                     }
                 })
             }),
         )
         .await
+    }
+
+    /// Serves HTTP/2 on a stream, for a row whose origin does something else on others.
+    pub async fn speak_http2(stream: Box<dyn Io>, seen: Visits, index: usize) {
+        let reply = Arc::new(|_: &Request| Answered::ok("origin over HTTP/2"));
+        http2::serve(stream, seen.requests, index, Manners::default(), reply).await;
     }
 
     /// Runs `script` on each connection; what arrives is written down as it is read.

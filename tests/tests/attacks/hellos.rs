@@ -45,11 +45,15 @@ async fn refused(hellos: &[Vec<u8>], reasons: &[&str]) {
     world.finish().await;
 }
 
-/// Sends `bytes` in pieces of `size`, each in a segment of its own.
+/// Sends `bytes` in pieces of `size`, each in a segment of its own, and nothing comes back in between.
 async fn in_pieces(tunnel: &mut Wire, bytes: &[u8], size: usize) {
+    let mut sent = 0;
     for piece in bytes.chunks(size) {
         tunnel.send(piece).await;
-        tokio::time::sleep(Duration::from_millis(1)).await; // the row's own pace
+        sent += piece.len();
+        if sent < bytes.len() {
+            tunnel.silent_for(Duration::from_millis(1)).await;
+        }
     }
 }
 

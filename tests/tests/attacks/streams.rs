@@ -119,7 +119,7 @@ rows! {
         let hello = Hello::for_name("ok.test").bytes();
         tunnel.send(&hello).await;
         tunnel.take(hello.len()).await;
-        tokio::time::sleep(Duration::from_secs(2)).await; // the silence that the row is about
+        tunnel.silent_for(Duration::from_secs(2)).await;
         tunnel.send("still here").await;
         assert_eq!(tunnel.take(10).await, b"still here");
         let silent = Instant::now();

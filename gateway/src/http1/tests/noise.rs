@@ -72,13 +72,14 @@ fn bent_requests() {
         };
         accepted += 1;
         let mut written = Vec::new();
-        write_request_head(
-            &mut written,
-            &head,
+        let onward = Onward {
             authority,
-            Connection::KeepAlive,
-            UpgradeMode::Strip,
-        );
+            default_port: 80,
+            connection: Connection::KeepAlive,
+            upgrade: UpgradeMode::Strip,
+            injected: &[],
+        };
+        write_request_head(&mut written, &head, &onward);
         if matches!(head.target, Target::Connect(_)) {
             continue;
         }

@@ -3,13 +3,14 @@ use super::*;
 fn sent(text: &str, connection: Connection, upgrade: UpgradeMode) -> String {
     let head = request(text.as_bytes()).unwrap();
     let mut out = Vec::new();
-    write_request_head(
-        &mut out,
-        &head,
-        head.authority().unwrap(),
+    let onward = Onward {
+        authority: head.authority().unwrap(),
+        default_port: 80,
         connection,
         upgrade,
-    );
+        injected: &[],
+    };
+    write_request_head(&mut out, &head, &onward);
     // What we write we must be able to read.
     request(&out).unwrap();
     String::from_utf8(out).unwrap()
@@ -165,4 +166,23 @@ fn responses_lose_what_is_not_the_origins_to_say() {
             "{text}"
         );
     }
+}
+
+#[test]
+fn injected_fields_take_the_place_of_the_clients_own() {
+    let text = b"GET / HTTP/1.1\r\nHost: ok.test:443\r\nAUTHORIZATION: mine\r\nX: 1\r\nauthorization: also\r\n\r\n";
+    let head = request(text).unwrap();
+    let mut out = Vec::new();
+    let onward = Onward {
+        authority: head.authority().unwrap(),
+        default_port: 443,
+        connection: Connection::KeepAlive,
+        upgrade: UpgradeMode::Strip,
+        injected: &[("authorization", b"Bearer ours")],
+    };
+    write_request_head(&mut out, &head, &onward);
+    assert_eq!(
+        String::from_utf8(out).unwrap(),
+        "GET / HTTP/1.1\r\nHost: ok.test\r\nX: 1\r\nauthorization: Bearer ours\r\n\r\n"
+    );
 }

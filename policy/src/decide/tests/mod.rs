@@ -9,6 +9,7 @@
 
 mod fixture;
 mod floor;
+mod inspection;
 mod names;
 mod order;
 mod phases;

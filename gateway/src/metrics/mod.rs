@@ -1,5 +1,7 @@
 //! Prometheus metrics. Labels are closed sets; no host, path or pod is ever a label.
 
+mod interception;
+
 use exitgate_policy::evidence::Entry;
 use exitgate_runtime::build;
 use prometheus_client::encoding::EncodeLabelSet;
@@ -26,6 +28,11 @@ struct DirectionLabel {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct AlertLabel {
+    alert: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ResultLabel {
     result: &'static str,
 }
@@ -36,6 +43,9 @@ pub struct Metrics {
     decisions: Family<DecisionLabels, Counter>,
     bytes: Family<DirectionLabel, Counter>,
     reloads: Family<ResultLabel, Counter>,
+    certificates_rejected: Family<AlertLabel, Counter>,
+    /// What opens TLS now.
+    pub(crate) interception: interception::Current,
     /// Client connections that are open.
     pub connections_active: Gauge,
     /// Accepts that failed, by exhaustion of descriptors for example.
@@ -77,6 +87,14 @@ impl Metrics {
             "Policy changes taken or refused",
             reloads.clone(),
         );
+        let certificates_rejected = Family::default();
+        registry.register(
+            "gateway_certificates_rejected",
+            "Clients that refused the gateway's certificate, by TLS alert; the records name the hosts",
+            certificates_rejected.clone(),
+        );
+        let interception = interception::Current::default();
+        registry.register_collector(Box::new(interception.clone()));
         let connections_active = Gauge::default();
         registry.register(
             "gateway_connections_active",
@@ -123,6 +141,8 @@ impl Metrics {
             decisions,
             bytes,
             reloads,
+            certificates_rejected,
+            interception,
             connections_active,
             accept_errors,
             panics,
@@ -159,6 +179,12 @@ impl Metrics {
                 .get_or_create(&DirectionLabel { direction: "down" })
                 .inc_by(down);
         }
+    }
+
+    pub(crate) fn certificate_rejected(&self, alert: &'static str) {
+        self.certificates_rejected
+            .get_or_create(&AlertLabel { alert })
+            .inc();
     }
 
     /// A policy change was taken (`true`) or refused.

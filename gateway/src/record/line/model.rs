@@ -1,39 +1,16 @@
-//! The shape of a record line.
+//! The line as `serde_json` writes it from a declared shape: what the hand-written one must equal byte for byte.
+#![allow(clippy::unwrap_used, reason = "tests")]
 
-use serde::Serialize;
 use std::borrow::Cow;
+use std::net::IpAddr;
 
 use exitgate_policy::decide::RuleRef;
-use exitgate_policy::evidence::{Entry, TlsVersion};
 use exitgate_runtime::build;
+use serde::Serialize;
 
-use super::{Class, Fields, VerdictLabel};
-
-/// Longest text from a peer that a record repeats; what is cut is marked.
-const TEXT_LIMIT: usize = 1024;
-const CUT_MARK: &str = "…[truncated]";
-
-/// Bytes from a peer as text: bounded, invalid UTF-8 replaced. JSON escapes the control characters.
-fn text(bytes: &[u8]) -> Cow<'_, str> {
-    match bytes.get(..TEXT_LIMIT) {
-        Some(head) if bytes.len() > TEXT_LIMIT => {
-            Cow::Owned(format!("{}{CUT_MARK}", String::from_utf8_lossy(head)))
-        }
-        _ => String::from_utf8_lossy(bytes),
-    }
-}
-
-fn name_of(rule: &RuleRef) -> String {
-    match &rule.namespace {
-        Some(namespace) => format!("{} {namespace}/{}", rule.kind, rule.policy),
-        None => format!("{} {}", rule.kind, rule.policy),
-    }
-}
-
-/// The policy's full name as records and refusals show it: `EgressPolicy pay/billing`.
-pub(crate) fn policy_name(rule: &RuleRef) -> String {
-    name_of(rule)
-}
+use super::super::{Class, ClosedBy, Fields, VerdictLabel};
+use super::{entry_name, ids, policy_name as name_of, text, version_name};
+use crate::origin::{Certificate, Verification};
 
 #[derive(Serialize)]
 struct Product {
@@ -50,7 +27,7 @@ struct Metadata {
 
 #[derive(Serialize)]
 struct Source {
-    ip: String,
+    ip: IpAddr,
     port: u16,
 }
 
@@ -59,7 +36,7 @@ struct Destination<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     hostname: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    ip: Option<String>,
+    ip: Option<IpAddr>,
     #[serde(skip_serializing_if = "Option::is_none")]
     port: Option<u16>,
 }
@@ -71,6 +48,38 @@ struct Tls<'a> {
     version: &'static str,
     ja4: &'a str,
     ech: bool,
+}
+
+/// The certificate of an origin that the gateway spoke TLS with.
+#[derive(Serialize)]
+struct OriginCertificate<'a> {
+    issuer: &'a str,
+    names: usize,
+    not_after: i64,
+    sha256: String,
+    staple: &'static str,
+    verification: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ignored: Option<&'static str>,
+}
+
+impl<'a> OriginCertificate<'a> {
+    fn of(certificate: &'a Certificate) -> Self {
+        let (verification, ignored) = match certificate.verification {
+            Verification::Verified => ("verified", None),
+            Verification::Skipped => ("skipped", None),
+            Verification::Ignored(reason) => ("ignored", Some(reason.code())),
+        };
+        Self {
+            issuer: &certificate.issuer,
+            names: certificate.names,
+            not_after: certificate.not_after,
+            sha256: certificate.fingerprint.to_string(),
+            staple: certificate.staple.as_str(),
+            verification,
+            ignored,
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -148,10 +157,16 @@ struct Exitgate<'a> {
     shadow: Option<ShadowFields<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     revision: Option<&'a str>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    resolved: Vec<String>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    resolved: &'a [IpAddr],
     #[serde(skip_serializing_if = "Vec::is_empty")]
     cname_chain: Vec<&'a str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    injected: Vec<&'a str>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    intercepted: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    origin_certificate: Option<OriginCertificate<'a>>,
     stage: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     closed_by: Option<&'static str>,
@@ -184,43 +199,8 @@ struct Line<'a> {
     exitgate: Exitgate<'a>,
 }
 
-fn entry_name(entry: Entry) -> &'static str {
-    match entry {
-        Entry::Connect => "connect",
-        Entry::Dns => "dns",
-        Entry::Forward => "forward",
-        Entry::Redirected => "redirected",
-    }
-}
-
-fn version_name(version: TlsVersion) -> &'static str {
-    match version {
-        TlsVersion::Ssl3 => "3.0",
-        TlsVersion::Tls10 => "1.0",
-        TlsVersion::Tls11 => "1.1",
-        TlsVersion::Tls12 => "1.2",
-        TlsVersion::Tls13 => "1.3",
-    }
-}
-
-/// OCSF ids: (activity, action, disposition, status).
-fn ids(fields: &Fields) -> (u8, u8, u8, u8) {
-    let observed = fields
-        .decision
-        .as_ref()
-        .is_some_and(|d| d.denied && !d.enforced);
-    let http = fields.class == Class::Http;
-    match fields.verdict {
-        // HTTP activity 99: the method is in http_request. Network activity 2: close.
-        VerdictLabel::Allow if observed => (if http { 99 } else { 2 }, 3, 17, 1),
-        VerdictLabel::Allow => (if http { 99 } else { 2 }, 1, 1, 1),
-        VerdictLabel::Deny => (if http { 99 } else { 5 }, 2, 2, 2),
-        VerdictLabel::Error => (if http { 99 } else { 4 }, 1, 27, 2),
-    }
-}
-
 /// One line, with its line feed.
-pub(super) fn render(fields: &Fields) -> Vec<u8> {
+pub(super) fn render(fields: &Fields, duration: u64) -> Vec<u8> {
     let (activity_id, action_id, disposition_id, status_id) = ids(fields);
     let (class_uid, class_name) = match fields.class {
         Class::Http => (4002, "HTTP Activity"),
@@ -241,7 +221,7 @@ pub(super) fn render(fields: &Fields) -> Vec<u8> {
             1
         },
         time: fields.time,
-        duration: u64::try_from(fields.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+        duration,
         metadata: Metadata {
             version: "1.6.0",
             product: Product {
@@ -255,12 +235,12 @@ pub(super) fn render(fields: &Fields) -> Vec<u8> {
         status_id,
         is_alert: decision.is_some_and(|d| !d.alerts.is_empty()),
         src_endpoint: Source {
-            ip: fields.source.ip().to_canonical().to_string(),
+            ip: fields.source.ip().to_canonical(),
             port: fields.source.port(),
         },
         dst_endpoint: Destination {
             hostname: hostname(),
-            ip: fields.address.map(|a| a.to_string()),
+            ip: fields.address,
             port: fields.port,
         },
         tls: fields.hello.as_ref().map(|hello| Tls {
@@ -309,22 +289,20 @@ pub(super) fn render(fields: &Fields) -> Vec<u8> {
                     rule: s.rule.as_ref().map(as_match),
                 }),
             revision: fields.revision.as_deref().map(|r| r.get(..12).unwrap_or(r)),
-            resolved: fields.resolved.iter().map(ToString::to_string).collect(),
+            resolved: &fields.resolved,
             cname_chain: fields
                 .chain
                 .iter()
                 .map(exitgate_policy::name::Name::as_str)
                 .collect(),
+            injected: fields.injected.iter().map(String::as_str).collect(),
+            intercepted: fields.opened,
+            origin_certificate: fields.origin.as_deref().map(OriginCertificate::of),
             stage: fields.stage.as_str(),
-            closed_by: fields.closed_by.map(super::ClosedBy::as_str),
+            closed_by: fields.closed_by.map(ClosedBy::as_str),
         },
     };
-    let mut out = Vec::with_capacity(1024);
-    if serde_json::to_writer(&mut out, &line).is_err() {
-        // Writing strings and numbers into memory cannot fail; an empty line would still be a broken record.
-        out.clear();
-        out.extend_from_slice(b"{\"class_uid\":0}");
-    }
+    let out = serde_json::to_vec(&line).unwrap();
     let mut out = escape_controls(out);
     out.push(b'\n');
     out
