@@ -90,17 +90,19 @@ fn compiled_policies_decide_like_the_naive_interpreter() {
                         naive::judge(&snapshot, &workload(), evidence, NOW)
                     });
                     seen.verdict(stage, flow.is_tls(), &real);
-                    let context = format!(
-                        "{stage:?} over={over}\n{}\n{flow:?}\nreal  {real:?}\nnaive {naive:?}\n",
-                        serde_json::to_string(&(
-                            &snapshot.policies,
-                            &snapshot.sets,
-                            &snapshot.settings
-                        ))
-                        .unwrap()
-                    );
-                    prop_assert_eq!(real.verdict, naive.verdict, "verdict\n{}", context);
-                    prop_assert_eq!(real.tls, naive.tls, "tls\n{}", context);
+                    let context = || {
+                        format!(
+                            "{stage:?} over={over}\n{}\n{flow:?}\nreal  {real:?}\nnaive {naive:?}\n",
+                            serde_json::to_string(&(
+                                &snapshot.policies,
+                                &snapshot.sets,
+                                &snapshot.settings
+                            ))
+                            .unwrap()
+                        )
+                    };
+                    prop_assert_eq!(real.verdict, naive.verdict, "verdict\n{}", context());
+                    prop_assert_eq!(real.tls, naive.tls, "tls\n{}", context());
                     if real.verdict == Verdict::Undecided {
                         continue;
                     }
@@ -110,15 +112,15 @@ fn compiled_policies_decide_like_the_naive_interpreter() {
                         .map(|add| (add.name.to_string(), add.header.to_string()))
                         .collect();
                     injected.sort();
-                    prop_assert_eq!(&injected, &naive.inject, "inject\n{}", context);
+                    prop_assert_eq!(&injected, &naive.inject, "inject\n{}", context());
                     prop_assert!(
                         naive.permits(real.reason),
                         "reason {}\n{}",
                         real.reason,
-                        context
+                        context()
                     );
                     if real.verdict == Verdict::Deny {
-                        prop_assert_eq!(real.enforced, naive.enforced, "enforced\n{}", context);
+                        prop_assert_eq!(real.enforced, naive.enforced, "enforced\n{}", context());
                     }
                     let rule = real
                         .rule
@@ -133,7 +135,7 @@ fn compiled_policies_decide_like_the_naive_interpreter() {
                             || naive.leaves.iter().any(|leaf| leaf.rule == rule),
                         "rule {:?}\n{}",
                         rule,
-                        context
+                        context()
                     );
                     let alerts: Vec<_> = real
                         .alerts
@@ -144,7 +146,7 @@ fn compiled_policies_decide_like_the_naive_interpreter() {
                         prop_assert!(
                             naive.alerts.iter().all(|alert| alerts.contains(alert)),
                             "alerts missing\n{}",
-                            context
+                            context()
                         );
                     }
                     prop_assert!(
@@ -152,7 +154,7 @@ fn compiled_policies_decide_like_the_naive_interpreter() {
                             .iter()
                             .all(|alert| naive.possible_alerts.contains(alert)),
                         "alerts too many\n{}",
-                        context
+                        context()
                     );
                     let kind = real.shadow.as_ref().map(|shadow| shadow.kind);
                     let late = kind == Some(ShadowKind::WouldNeedContent)
@@ -161,7 +163,7 @@ fn compiled_policies_decide_like_the_naive_interpreter() {
                         late || naive.shadow.contains(&kind),
                         "shadow {:?}\n{}",
                         kind,
-                        context
+                        context()
                     );
                 }
             }
