@@ -1,12 +1,15 @@
 //! The floor: addresses that are closed by code, and what may open some of them.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::LazyLock,
+};
 
 use ipnet::IpNet;
 use smallvec::SmallVec;
 
 use crate::{
-    address::{canonical, embedded, v4, v6},
+    address::{CidrSet, canonical, embedded, v4, v6},
     reason::Reason,
 };
 
@@ -77,6 +80,12 @@ const NON_PUBLIC: &[IpNet] = &[
 /// The well-known NAT64 prefix is public; what it carries is judged as well.
 const NAT64: IpNet = v6([0x64, 0xff9b, 0, 0, 0, 0, 0, 0], 96);
 
+/// All ranges above in one sorted set: most addresses are in none of them, and to know that must cost next to nothing.
+static LISTED: LazyLock<CidrSet> = LazyLock::new(|| {
+    let never = NEVER.iter().map(|(range, _)| range);
+    CidrSet::new(never.chain(LOOPBACK).chain(NON_PUBLIC).copied())
+});
+
 /// Why an address is closed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Closed {
@@ -115,10 +124,13 @@ impl Floor {
     /// Why this address is closed, if it is.
     pub(crate) fn judge(&self, addr: IpAddr, port: u16) -> Option<Closed> {
         let addr = canonical(addr);
-        if let Some((_, reason)) = NEVER.iter().find(|(range, _)| range.contains(&addr)) {
+        let listed = LISTED.contains(addr);
+        if listed && let Some((_, reason)) = NEVER.iter().find(|(range, _)| range.contains(&addr)) {
             return Some(Closed::never(*reason));
         }
-        let loopback = LOOPBACK.iter().find(|range| range.contains(&addr));
+        let loopback = LOOPBACK
+            .iter()
+            .find(|range| listed && range.contains(&addr));
         if self.own.iter().any(|own| {
             own.port() == port
                 && (canonical(own.ip()) == addr
@@ -144,7 +156,7 @@ impl Floor {
                 .copied(),
         );
         let cluster = !ranges.is_empty();
-        if !NAT64.contains(&addr) {
+        if listed && !NAT64.contains(&addr) {
             match loopback {
                 Some(range) => ranges.push(*range),
                 None => ranges.extend(
@@ -264,6 +276,31 @@ mod tests {
                 .judge(addr.parse().unwrap(), 443)
                 .map(|closed| closed.reason.code());
             assert_eq!(found, reason, "{addr}");
+        }
+    }
+
+    #[test]
+    fn the_sorted_set_is_the_lists() {
+        let lists = || {
+            let never = NEVER.iter().map(|(range, _)| range);
+            never.chain(LOOPBACK).chain(NON_PUBLIC)
+        };
+        let around = |range: &IpNet| match range {
+            IpNet::V4(net) => {
+                let (first, last) = (net.network().to_bits(), net.broadcast().to_bits());
+                [first.wrapping_sub(1), first, last, last.wrapping_add(1)]
+                    .map(|bits| IpAddr::V4(bits.into()))
+            }
+            IpNet::V6(net) => {
+                let (first, last) = (net.network().to_bits(), net.broadcast().to_bits());
+                [first.wrapping_sub(1), first, last, last.wrapping_add(1)]
+                    .map(|bits| IpAddr::V6(bits.into()))
+            }
+        };
+        for addr in lists().flat_map(around) {
+            let addr = canonical(addr);
+            let listed = lists().any(|range| range.contains(&addr));
+            assert_eq!(LISTED.contains(addr), listed, "{addr}");
         }
     }
 
