@@ -125,9 +125,7 @@ impl Reason {
             | Self::PolicyChanged
             | Self::ProtocolNotAllowed => 403,
             Self::ProxyAuthRequired => 407,
-            Self::CertificateRejected | Self::ClientGone | Self::HelloTimeout | Self::TotalTime => {
-                408
-            }
+            Self::CertificateRejected | Self::ClientGone | Self::HelloTimeout => 408,
             Self::UriTooLong => 414,
             Self::HeadTooLarge => 431,
             Self::BadResponse
@@ -142,7 +140,7 @@ impl Reason {
             | Self::LeafUnavailable
             | Self::Limit
             | Self::NotReady => 503,
-            Self::DialTimeout | Self::Idle | Self::ResolveTimeout => 504,
+            Self::DialTimeout | Self::Idle | Self::ResolveTimeout | Self::TotalTime => 504,
         }
     }
 
@@ -181,7 +179,7 @@ impl Reason {
             Self::ResolveFailed => "The name could not be resolved",
             Self::ResolveTimeout => "No name server answered in time",
             Self::TlsVersion => "TLS 1.2 or later is required",
-            Self::TotalTime => "The connection lived too long",
+            Self::TotalTime => "The connection or request took too long",
             Self::UpstreamReset => "The destination broke the connection off",
             Self::UriTooLong => "The request target is too long",
         }

@@ -132,6 +132,8 @@ enum End {
     Drained,
     Flooded,
     Idle,
+    /// It lived for as long as any may.
+    Old,
 }
 
 /// Serves the streams of one client until it leaves, the gateway drains, or nothing happens for too long. The origin's
@@ -217,6 +219,7 @@ where
         }
         End::Drained => finish(&mut tunnel.record, Reason::Draining),
         End::Idle => finish(&mut tunnel.record, Reason::Idle),
+        End::Old => finish(&mut tunnel.record, Reason::TotalTime),
         End::Flooded => {
             // The streams say what became of them, and this why.
             *tunnel.asked.get_mut() = false;
@@ -250,7 +253,8 @@ where
     let mut open = FuturesUnordered::new();
     let mut draining = std::pin::pin!(common.shared.draining());
     let mut glance = std::pin::pin!(sleep(GLANCE));
-    let mut quiet_since = Instant::now();
+    let since = Instant::now();
+    let mut quiet_since = since;
     // Set when we have said goodbye: what the connection ends as, and when at the latest if nothing is open.
     let mut leaving: Option<(End, Instant)> = None;
     let end = poll_fn(|cx| {
@@ -296,8 +300,9 @@ where
             let now = Instant::now();
             glance.as_mut().reset(now + GLANCE);
             let settings = common.shared.state.current();
-            let (idle, head) =
-                settings.map_or((GOODBYE, GOODBYE), |l| (l.settings.idle, l.settings.head));
+            let (idle, head, total) = settings.map_or((GOODBYE, GOODBYE, GOODBYE), |l| {
+                (l.settings.idle, l.settings.head, l.settings.total)
+            });
             let slow_head = common
                 .wire
                 .head_since()
@@ -311,6 +316,12 @@ where
                 None if slow_head || (open.is_empty() && now >= quiet_since + idle) => {
                     connection.graceful_shutdown();
                     leaving = Some((End::Idle, now + GOODBYE));
+                    cx.waker().wake_by_ref();
+                }
+                // Streams that run have their own time; new ones come over a new connection.
+                None if now >= since + total => {
+                    connection.graceful_shutdown();
+                    leaving = Some((End::Old, now + GOODBYE));
                     cx.waker().wake_by_ref();
                 }
                 Some(_) | None => {}
@@ -327,7 +338,7 @@ where
             drop(timeout(GOODBYE, goodbye).await);
         }
         End::Client | End::Broken(_) => {}
-        End::Drained | End::Idle => {
+        End::Drained | End::Idle | End::Old => {
             connection.abrupt_shutdown(h2::Reason::NO_ERROR);
             let goodbye = poll_fn(|cx| connection.poll_closed(cx));
             drop(timeout(GOODBYE, goodbye).await);

@@ -11,7 +11,7 @@ use h2::client::ResponseFuture;
 use h2::{Reason as Code, RecvStream, SendStream};
 use http::header::{HeaderName, HeaderValue};
 use http::{Method, Response, StatusCode};
-use tokio::time::{Duration, Instant, Sleep, sleep};
+use tokio::time::{Duration, Instant, Sleep, sleep_until};
 
 use super::head::{Answer, keep_from_client};
 use super::pump::{Broken, Pump};
@@ -43,6 +43,7 @@ enum Trouble {
     /// More content than the policy lets through.
     Bound,
     Idle,
+    TotalTime,
     /// Content after a head that ends the response.
     Content,
     /// An interim response that HTTP/2 does not have, or too many.
@@ -51,17 +52,39 @@ enum Trouble {
     Origin(h2::Error),
 }
 
-/// The end of patience: nothing moved, and whoever waits gave no sign of life.
-pub(super) struct Idle<'a> {
+/// The end of patience: nothing moved, and whoever waits gave no sign of life; or it took longer than any may.
+pub(super) struct Patience<'a> {
     timer: Pin<&'a mut Sleep>,
-    limit: Duration,
+    idle: Duration,
     last: Instant,
+    until: Instant,
 }
 
-impl<'a> Idle<'a> {
-    pub(super) fn new(timer: Pin<&'a mut Sleep>, limit: Duration) -> Self {
+/// Which patience is at its end.
+pub(super) enum Spent {
+    Idle,
+    TotalTime,
+}
+
+impl From<Spent> for Trouble {
+    fn from(spent: Spent) -> Self {
+        match spent {
+            Spent::Idle => Self::Idle,
+            Spent::TotalTime => Self::TotalTime,
+        }
+    }
+}
+
+impl<'a> Patience<'a> {
+    pub(super) fn new(mut timer: Pin<&'a mut Sleep>, idle: Duration, until: Instant) -> Self {
         let last = Instant::now();
-        Self { timer, limit, last }
+        timer.as_mut().reset(until.min(last + idle));
+        Self {
+            timer,
+            idle,
+            last,
+            until,
+        }
     }
 
     pub(super) fn moved(&mut self) {
@@ -74,18 +97,21 @@ impl<'a> Idle<'a> {
         cx: &mut Context<'_>,
         wires: [&Wire; 2],
         blocked: bool,
-    ) -> Poll<()> {
+    ) -> Poll<Spent> {
         while self.timer.as_mut().poll(cx).is_ready() {
             let pinged = wires.iter().filter_map(|wire| wire.pinged()).max();
             let last = match pinged {
                 Some(pinged) if !blocked => self.last.max(pinged),
                 _ => self.last,
             };
-            let due = last + self.limit;
-            if due <= Instant::now() {
-                return Poll::Ready(());
+            let (due, now) = (last + self.idle, Instant::now());
+            if self.until <= now {
+                return Poll::Ready(Spent::TotalTime);
             }
-            self.timer.as_mut().reset(due);
+            if due <= now {
+                return Poll::Ready(Spent::Idle);
+            }
+            self.timer.as_mut().reset(due.min(self.until));
         }
         Poll::Pending
     }
@@ -115,7 +141,7 @@ impl Upload {
         cx: &mut Context<'_>,
         count: &mut u64,
         wire: &Wire,
-        idle: &mut Idle<'_>,
+        idle: &mut Patience<'_>,
     ) -> Result<(), Trouble> {
         let Some(pump) = self.pump.as_mut().filter(|_| self.open) else {
             return Ok(());
@@ -160,8 +186,8 @@ pub(super) async fn run(
         return Ended::Lost { retire: false };
     };
     let bodiless = from.is_end_stream() && !asked.head.upgrade;
-    let timer = std::pin::pin!(sleep(asked.live.settings.idle));
-    let mut idle = Idle::new(timer, asked.live.settings.idle);
+    let timer = std::pin::pin!(sleep_until(asked.until));
+    let mut idle = Patience::new(timer, asked.live.settings.idle, asked.until);
     let mut handle = upstream.handle();
     let ready = poll_fn(|cx| {
         if let Poll::Ready(result) = handle.poll_ready(cx) {
@@ -261,7 +287,7 @@ fn lost(
 fn poll_waiting(
     asked: &mut Asked<'_>,
     upstream: &Upstream,
-    idle: &mut Idle<'_>,
+    idle: &mut Patience<'_>,
     cx: &mut Context<'_>,
     blocked: bool,
 ) -> Poll<Trouble> {
@@ -269,7 +295,7 @@ fn poll_waiting(
         return Poll::Ready(Trouble::Client(reset.ok()));
     }
     idle.poll(cx, [&asked.common.wire, upstream.wire()], blocked)
-        .map(|()| Trouble::Idle)
+        .map(Trouble::from)
 }
 
 fn poll_answer(
@@ -277,7 +303,7 @@ fn poll_answer(
     upstream: &Upstream,
     upload: &mut Upload,
     response: &mut ResponseFuture,
-    idle: &mut Idle<'_>,
+    idle: &mut Patience<'_>,
     cx: &mut Context<'_>,
 ) -> Poll<Result<Response<RecvStream>, Trouble>> {
     if let Err(trouble) = upload.poll(cx, &mut asked.record.fields.bytes_up, upstream.wire(), idle)
@@ -334,7 +360,7 @@ async fn answer(
     mut upload: Upload,
     held: Option<RecvStream>,
     response: Response<RecvStream>,
-    mut idle: Idle<'_>,
+    mut idle: Patience<'_>,
 ) -> Ended {
     idle.moved();
     let (parts, content) = response.into_parts();
@@ -403,7 +429,7 @@ async fn answer(
             Ok(()) => {
                 let blocked = upload.is_blocked() || down.is_blocked();
                 idle.poll(cx, [&asked.common.wire, upstream.wire()], blocked)
-                    .map(|()| Err(Trouble::Idle))
+                    .map(|spent| Err(spent.into()))
             }
         }
     })
@@ -439,6 +465,10 @@ fn fail(asked: &mut Asked<'_>, trouble: Trouble, upload: &mut Upload) -> Ended {
         Trouble::Idle => {
             upload.cancel(Code::CANCEL);
             Ended::Refuse(Reason::Idle)
+        }
+        Trouble::TotalTime => {
+            upload.cancel(Code::CANCEL);
+            Ended::Refuse(Reason::TotalTime)
         }
         Trouble::Content => {
             upload.cancel(Code::PROTOCOL_ERROR);
@@ -490,12 +520,8 @@ fn cut(asked: &mut Asked<'_>, trouble: Trouble, upload: &mut Upload, mut down: P
             asked.record.end(VerdictLabel::Error, Reason::BadResponse);
             asked.record.fields.closed_by = Some(ClosedBy::Gateway);
         }
-        Trouble::Idle | Trouble::Interim => {
-            upload.cancel(Code::CANCEL);
-            down.reset(Code::CANCEL);
-            asked.record.end(VerdictLabel::Error, Reason::Idle);
-            asked.record.fields.closed_by = Some(ClosedBy::Gateway);
-        }
+        Trouble::Idle | Trouble::Interim => late(asked, upload, &mut down, Reason::Idle),
+        Trouble::TotalTime => late(asked, upload, &mut down, Reason::TotalTime),
         Trouble::Bound => {
             upload.cancel(Code::CANCEL);
             down.reset(Code::CANCEL);
@@ -521,6 +547,13 @@ fn cut(asked: &mut Asked<'_>, trouble: Trouble, upload: &mut Upload, mut down: P
         }
     }
     Ended::Done
+}
+
+fn late(asked: &mut Asked<'_>, upload: &mut Upload, down: &mut Pump, reason: Reason) {
+    upload.cancel(Code::CANCEL);
+    down.reset(Code::CANCEL);
+    asked.record.end(VerdictLabel::Error, reason);
+    asked.record.fields.closed_by = Some(ClosedBy::Gateway);
 }
 
 fn client_left(asked: &mut Asked<'_>, code: Option<Code>) {

@@ -11,6 +11,7 @@ use exitgate_policy::reason::Reason as PolicyReason;
 use h2::RecvStream;
 use h2::server::SendResponse;
 use http::header::{HeaderName, HeaderValue};
+use tokio::time::Instant;
 
 use super::connection::Common;
 use super::exchange::{self, Ended};
@@ -38,6 +39,8 @@ pub(super) struct Asked<'a> {
     pub(super) record: Record,
     /// Interim responses passed on.
     pub(super) interim: u32,
+    /// When it must have ended.
+    pub(super) until: Instant,
 }
 
 /// Why a stream ends with an answer of ours.
@@ -84,6 +87,7 @@ pub(super) async fn serve(
             return answer::refuse(&mut respond, &mut record, reason, status, grpc);
         }
     };
+    let until = Instant::now() + live.settings.total;
     let mut asked = Asked {
         common,
         live,
@@ -94,6 +98,7 @@ pub(super) async fn serve(
         respond,
         record,
         interim: 0,
+        until,
     };
     if let Err(Refused { reason, status }) = asked.pass_on(body).await {
         answer::refuse(&mut asked.respond, &mut asked.record, reason, status, grpc);

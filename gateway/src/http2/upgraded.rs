@@ -9,9 +9,9 @@ use std::time::Duration;
 use exitgate_policy::evidence::Attr;
 use exitgate_runtime::clock;
 use h2::Reason as Code;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, sleep_until};
 
-use super::exchange::Idle;
+use super::exchange::{Patience, Spent};
 use super::head::Answer;
 use super::pump::{Broken, Pump};
 use super::stream::Asked;
@@ -52,9 +52,9 @@ pub(super) async fn run(asked: &mut Asked<'_>, switched: Switched) {
     } = switched;
     asked.record.allow();
     let settings = &asked.live.settings;
-    let timer = std::pin::pin!(sleep(settings.idle));
-    let mut idle = Idle::new(timer, settings.idle);
-    let mut total = std::pin::pin!(sleep(settings.total));
+    let until = Instant::now() + settings.total;
+    let timer = std::pin::pin!(sleep_until(until));
+    let mut idle = Patience::new(timer, settings.idle, until);
     let client = asked.common.wire.clone();
     let fields = &mut asked.record.fields;
     let (bytes_up, bytes_down) = (&mut fields.bytes_up, &mut fields.bytes_down);
@@ -99,12 +99,12 @@ pub(super) async fn run(asked: &mut Asked<'_>, switched: Switched) {
         if let Poll::Ready(end) = watch.as_mut().poll(cx) {
             return Poll::Ready(end);
         }
-        if total.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(End::TotalTime);
-        }
         let blocked = up.is_blocked() || down.is_blocked();
         idle.poll(cx, [&client, &origin], blocked)
-            .map(|()| End::Idle)
+            .map(|spent| match spent {
+                Spent::Idle => End::Idle,
+                Spent::TotalTime => End::TotalTime,
+            })
     })
     .await;
     let (verdict, reason, by) = match end {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::{Buf, BytesMut};
 use exitgate_policy::name::Authority;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::body::{self, Body, BodyFailure};
 use super::conn::Pace;
@@ -74,6 +74,8 @@ pub(super) enum Failure {
     ClientBroke,
     /// Nothing moved for the idle time.
     Idle,
+    /// It took longer than any may.
+    TotalTime,
 }
 
 /// Bytes of both bodies and the status that was seen.
@@ -97,6 +99,8 @@ pub(super) struct Terms<'a> {
     pub(super) injected: &'a [(&'a str, &'a [u8])],
     pub(super) limits: Limits,
     pub(super) idle: Duration,
+    /// When it must have ended.
+    pub(super) until: Instant,
     /// The gateway wants the client's connection to end after this exchange.
     pub(super) closing: bool,
 }
@@ -206,10 +210,13 @@ where
         );
         let mut send = std::pin::pin!(send);
         let mut receive = std::pin::pin!(receive);
+        let mut late = std::pin::pin!(sleep_until(terms.until));
         let mut sending = true;
         loop {
             tokio::select! {
                 biased;
+                // First, because bodies that never pause would leave it no turn.
+                () = &mut late => break Err(Failure::TotalTime),
                 result = &mut send, if sending => match result {
                     // On a broken sink too: the origin may have answered before it closed its reading side, and the
                     // answer decides.

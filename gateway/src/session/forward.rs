@@ -6,6 +6,7 @@ use std::sync::Arc;
 use exitgate_policy::decide::{Decision, Verdict};
 use exitgate_policy::evidence::{Attr, Entry, Protocol, RequestHead};
 use exitgate_policy::name::Authority;
+use tokio::time::Instant;
 
 use super::exchange::{self, Answer, Ended, Failure, Tally, Terms, Upstream};
 use super::{Handover, Next, Session, limits_of};
@@ -102,6 +103,7 @@ impl Session {
             Some(kept) => kept,
             None => dial(live, &addresses, record).await?,
         };
+        let until = Instant::now() + live.settings.total;
         loop {
             facts.address = Attr::Known(address.ip());
             let decision = facts.judge(member, Attr::Known(head), Attr::Pending);
@@ -119,7 +121,8 @@ impl Session {
                 injected: &[],
                 limits: limits_of(Some(live)),
                 idle: live.settings.idle,
-                closing: self.shared.is_draining(),
+                until,
+                closing: self.is_closing(live),
             };
             let mut tally = Tally::default();
             let judge = Judge {
@@ -233,6 +236,7 @@ pub(super) fn settle(ended: Ended, tally: &Tally, record: &mut Record) -> Result
                 Failure::BadBody => (Reason::BadRequest, ClosedBy::Gateway),
                 Failure::ClientBroke => (Reason::ClientGone, ClosedBy::Client),
                 Failure::Idle => (Reason::Idle, ClosedBy::Gateway),
+                Failure::TotalTime => (Reason::TotalTime, ClosedBy::Gateway),
                 Failure::Bound => (
                     Reason::Policy(exitgate_policy::Reason::RuleDenied),
                     ClosedBy::Gateway,

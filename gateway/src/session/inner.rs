@@ -190,28 +190,22 @@ impl Session {
         let pairs = request.headers.pairs();
         let head = request_head(request, &pairs)?;
         let mut decision = judge_request(standing, head, record)?;
-        let (route, slot) = match way {
-            Way::Cleartext(upstream) => {
-                let inner = Inner {
-                    authority: &authority,
-                    default_port,
-                    request,
-                    head,
-                    live,
-                };
-                let (ended, tally) = self
-                    .pass_on(&inner, standing, &decision, upstream, record)
-                    .await?;
-                return settle(ended, &tally, record);
-            }
-            Way::Opened { route, upstream } => (route, upstream),
-        };
         let inner = Inner {
             authority: &authority,
             default_port,
             request,
             head,
             live,
+            until: Instant::now() + live.settings.total,
+        };
+        let (route, slot) = match way {
+            Way::Cleartext(upstream) => {
+                let (ended, tally) = self
+                    .pass_on(&inner, standing, &decision, upstream, record)
+                    .await?;
+                return settle(ended, &tally, record);
+            }
+            Way::Opened { route, upstream } => (route, upstream),
         };
         let same = live
             .interception
@@ -284,7 +278,8 @@ impl Session {
             injected: &injected,
             limits: limits_of(Some(inner.live)),
             idle: inner.live.settings.idle,
-            closing: self.shared.is_draining(),
+            until: inner.until,
+            closing: self.is_closing(inner.live),
         };
         let mut tally = Tally::default();
         let judge = Judge {
@@ -307,6 +302,7 @@ struct Inner<'a> {
     request: &'a Request,
     head: RequestHead<'a>,
     live: &'a Arc<Live>,
+    until: Instant,
 }
 
 fn judge_request(

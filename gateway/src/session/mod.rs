@@ -61,6 +61,7 @@ struct Session {
     slot: Option<(Arc<Member>, Slot)>,
     /// The origin connection of the last absolute-form request.
     upstream: Option<(SocketAddr, Upstream)>,
+    since: Instant,
 }
 
 /// Serves requests until the connection ends; an opaque or upgraded stream is returned for relaying.
@@ -81,6 +82,7 @@ pub(crate) async fn serve(
         conn,
         slot: None,
         upstream: None,
+        since: Instant::now(),
     };
     let mut first = true;
     loop {
@@ -281,6 +283,11 @@ impl Session {
             }
         }
         Ok(user)
+    }
+
+    /// Whether the client is to come back on a new connection for its next request.
+    fn is_closing(&self, live: &Live) -> bool {
+        self.shared.is_draining() || self.since.elapsed() >= live.settings.total
     }
 
     fn member(&self) -> Option<Arc<Member>> {

@@ -63,7 +63,11 @@ fn offers(hello: &Attr<Box<Hello>>) -> Option<Vec<&'static [u8]>> {
 /// Opens the connection and serves what is inside. What becomes an opaque stream is returned for relaying.
 pub(super) async fn run(session: Session, opening: Opening) -> Option<Box<Tunnel>> {
     let Session {
-        shared, conn, slot, ..
+        shared,
+        conn,
+        slot,
+        since,
+        ..
     } = session;
     let Opening {
         live,
@@ -141,6 +145,7 @@ pub(super) async fn run(session: Session, opening: Opening) -> Option<Box<Tunnel
         },
         slot,
         upstream: None,
+        since,
     };
     let (reached, route) = match (ready, route) {
         (Ok(reached), Some(route)) => (reached, route),

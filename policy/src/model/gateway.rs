@@ -309,7 +309,7 @@ pub struct Timeouts {
     /// How long a connection may be silent in both directions (5m unless set).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub idle: Option<DurationText>,
-    /// How long a connection may live (24h unless set).
+    /// How long a tunnel or one request with its response may take, and for how long a connection takes requests (24h unless set).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub total: Option<DurationText>,
     /// How long a tunnel may stay open after a change of policy that forbids it (30s unless set).
@@ -343,7 +343,7 @@ impl Timeouts {
         or(self.idle, 300)
     }
 
-    /// How long a connection may live.
+    /// How long a tunnel or one request with its response may take, and for how long a connection takes requests.
     pub fn total(&self) -> Duration {
         or(self.total, 86_400)
     }

@@ -47,7 +47,7 @@ pub(super) fn rules() -> Value {
 }
 
 pub(super) fn snapshot(rules: &Value) -> Snapshot {
-    let settings = json!({"timeouts": {"idle": "60s", "recheckGrace": "5s"}});
+    let settings = json!({"timeouts": {"idle": "60s", "total": "2h", "recheckGrace": "5s"}});
     Snapshot {
         settings: serde_json::from_value(settings).unwrap(),
         policies: vec![PolicyResource::Namespaced {

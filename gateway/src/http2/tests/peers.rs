@@ -204,6 +204,60 @@ async fn pings_keep_a_waiting_stream() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_stream_ends_with_its_total_time() {
+    let world = World::new();
+    // Half an answer, or none.
+    let answer = |request: Request<RecvStream>, mut respond: SendResponse<Bytes>| async move {
+        if request.uri().path() == "/open/begun" {
+            let mut stream = respond.send_response(Response::new(()), false).unwrap();
+            while stream.send_data("tick".into(), false).is_ok() {
+                tokio::time::sleep(Duration::from_secs(10)).await;
+            }
+        } else {
+            std::future::pending::<()>().await;
+        }
+    };
+    let upstream = upstream(origin(&server::Builder::new(), answer)).await;
+    let (io, gateway) = world.serve(upstream, None);
+    let (send, mut connection) = client::handshake(io).await.unwrap();
+    let mut pings = connection.ping_pong().unwrap();
+    let driver = tokio::spawn(connection);
+    // Neither pings nor content make it live longer.
+    let pinging = tokio::spawn(async move {
+        while pings.ping(h2::Ping::opaque()).await.is_ok() {
+            tokio::time::sleep(Duration::from_secs(30)).await;
+        }
+    });
+    let client = Client {
+        send,
+        tasks: std::sync::Arc::new((gateway, driver)),
+    };
+    let before = Instant::now();
+    let (begun, silent) = tokio::join!(client.get("/open/begun"), client.get("/open/silent"));
+    let took = before.elapsed();
+    assert!(
+        took >= Duration::from_hours(2) && took < Duration::from_secs(2 * 3600 + 3),
+        "{took:?}"
+    );
+    assert_eq!(begun.unwrap_err().reason(), Some(Reason::CANCEL));
+    let silent = silent.unwrap();
+    assert_eq!(silent.status, 504);
+    assert_eq!(silent.header("exitgate-reason"), "total-time");
+    // So old a connection takes no more requests.
+    let tasks = std::sync::Arc::into_inner(client.tasks).unwrap();
+    tasks.0.await.unwrap();
+    pinging.abort();
+    assert!(before.elapsed() < Duration::from_secs(2 * 3600 + 10));
+    let records = world.records();
+    assert_eq!(records.len(), 2, "{records:#?}");
+    for record in records {
+        assert_eq!(record["exitgate"]["reason"], "total-time");
+        assert_eq!(record["exitgate"]["verdict"], "error");
+        assert_eq!(record["exitgate"]["closed_by"], "gateway");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_connection_without_requests_is_closed() {
     let world = World::new();
     let upstream = upstream(origin(&server::Builder::new(), mirror)).await;
