@@ -194,6 +194,7 @@ fn ask_about(record: &Record, reason: PolicyReason, who: &str, target: &str) -> 
             | PolicyReason::InjectConflict
             | PolicyReason::InjectImpossible
             | PolicyReason::PolicyError
+            | PolicyReason::PolicyUnsupported
             | PolicyReason::SetUnavailable
             | PolicyReason::Uninspectable
             | PolicyReason::UnresolvedAddress,

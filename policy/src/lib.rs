@@ -17,6 +17,7 @@ pub mod name;
 pub mod path;
 pub mod pattern;
 pub mod reason;
+pub mod resource;
 pub mod secret;
 pub mod snapshot;
 pub mod time;
@@ -35,6 +36,7 @@ pub use name::{Authority, Host, Name, NameError};
 pub use path::{PathError, RequestPath};
 pub use pattern::{HostPattern, PatternError};
 pub use reason::Reason;
+pub use resource::{Digest, Feature, Resource, ResourceError, ResourceName, StandIn, snapshot_of};
 pub use secret::{SecretError, SecretValue};
 pub use snapshot::{
     CredentialResource, PolicyResource, SetContent, SetResource, Snapshot, Workload,

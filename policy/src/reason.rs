@@ -51,6 +51,8 @@ reasons! {
     NonPublic => "non-public",
     /// An expression could not be evaluated.
     PolicyError => "policy-error",
+    /// A policy needs what this gateway does not have, and everything is denied in its place.
+    PolicyUnsupported => "policy-unsupported",
     /// A shown port is not the connection's.
     PortMismatch => "port-mismatch",
     /// A Deny rule matches.

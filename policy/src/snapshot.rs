@@ -1,13 +1,17 @@
 //! What a gateway is told: plain data, content-addressed.
 
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use crate::{
     index::NameSet,
     model::{ClusterEgressPolicySpec, EgressGatewaySpec, EgressPolicySpec},
+    resource::StandIn,
 };
 
 /// Everything a gateway decides by.
@@ -27,6 +31,9 @@ pub struct Snapshot {
     pub credentials: Vec<CredentialResource>,
     /// The workloads that are known.
     pub workloads: Vec<Workload>,
+    /// What takes the place of policies that cannot be used.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stand_ins: Vec<StandIn>,
     /// Whether the documents come from a directory; only there may a rule open loopback.
     pub standalone: bool,
     /// The listeners of the gateway that asks, with real addresses (a wildcard address means every loopback address and
@@ -71,7 +78,7 @@ pub struct SetResource {
 
 /// What is in a domain set.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub enum SetContent {
     /// A list that was loaded from a feed, compiled. `cidrs` are those of the document.
     Artifact {
@@ -96,7 +103,7 @@ pub enum SetContent {
 
 /// One credential without its value.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct CredentialResource {
     /// Its namespace.
     pub namespace: String,
@@ -113,7 +120,7 @@ pub struct CredentialResource {
 
 /// One workload.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Workload {
     /// Its namespace.
     pub namespace: String,
@@ -128,78 +135,27 @@ pub struct Workload {
     /// The labels of its namespace.
     #[serde(default)]
     pub namespace_labels: BTreeMap<String, String>,
+    /// The addresses that its connections come from, where something trustworthy says so. Selects nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<IpAddr>,
+    /// What tells it from an earlier one of its name: the UID of the pod.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<String>,
+    /// The node that it runs on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
 }
 
-impl Snapshot {
-    /// The hash of the sorted list of resource names and digests: equal wherever the content is equal, whatever the order.
-    pub fn revision(&self) -> String {
-        let mut lines: Vec<String> = Vec::with_capacity(
-            self.policies.len()
-                + self.sets.len()
-                + self.credentials.len()
-                + self.workloads.len()
-                + 2,
-        );
-        lines.push(format!(
-            "settings/{} {}",
-            self.gateway,
-            digest(&self.settings)
-        ));
-        lines.push(format!("standalone {}", self.standalone));
-        for policy in &self.policies {
-            lines.push(match policy {
-                PolicyResource::Cluster { name, spec } => {
-                    format!("cluster-policy/{name} {}", digest(spec))
-                }
-                PolicyResource::Namespaced {
-                    namespace,
-                    name,
-                    spec,
-                } => {
-                    format!("policy/{namespace}/{name} {}", digest(spec))
-                }
-            });
+impl Workload {
+    /// Without what selects nothing and no expression sees.
+    pub(crate) fn as_selected(&self) -> Self {
+        Self {
+            addresses: Vec::new(),
+            uid: None,
+            node: None,
+            ..self.clone()
         }
-        for set in &self.sets {
-            let scope = set.namespace.as_deref().unwrap_or("");
-            let content = match &set.content {
-                SetContent::Artifact { names, cidrs } => {
-                    format!("{} {}", names.digest(), digest(cidrs))
-                }
-                content @ (SetContent::Inline { .. } | SetContent::Unavailable) => digest(content),
-            };
-            lines.push(format!("set/{scope}/{} {content}", set.name));
-        }
-        for credential in &self.credentials {
-            lines.push(format!(
-                "credential/{}/{} {}",
-                credential.namespace,
-                credential.name,
-                digest(credential)
-            ));
-        }
-        for workload in &self.workloads {
-            lines.push(format!(
-                "workload/{}/{} {}",
-                workload.namespace,
-                workload.name,
-                digest(workload)
-            ));
-        }
-        lines.sort_unstable();
-        let mut hash = Sha256::new();
-        for line in lines {
-            hash.update(line.as_bytes());
-            hash.update(b"\n");
-        }
-        hex(&hash.finalize())
     }
-}
-
-fn digest<T: Serialize>(value: &T) -> String {
-    // The documents are maps with text keys only, which JSON can always hold.
-    let bytes = serde_json::to_vec(value).unwrap_or_default();
-    hex(&Sha256::digest(bytes))
 }
 
 pub(crate) fn hex(bytes: &[u8]) -> String {

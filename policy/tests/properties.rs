@@ -13,8 +13,9 @@ mod naive;
 mod worlds;
 
 use exitgate_policy::{
-    Action, Decision, Mode, PolicyResource, PolicySet, Reason, ShadowKind, Snapshot, TlsAction,
-    Verdict, compile,
+    Action, ClusterEgressPolicySpec, Decision, Digest, EgressPolicySpec, Feature, Mode,
+    PolicyResource, PolicySet, Reason, Resource, ResourceName, ShadowKind, Snapshot, StandIn,
+    TlsAction, Verdict, compile, resource, snapshot_of,
 };
 use proptest::{
     prelude::*,
@@ -295,6 +296,73 @@ proptest! {
         for moment in MOMENTS {
             let (first, second) = (decide(&one, &flow, moment, opened), decide(&two, &flow, moment, opened));
             prop_assert_eq!(format!("{first:?}"), format!("{second:?}"));
+        }
+    }
+
+    #[test]
+    fn a_snapshot_survives_its_resources(snapshot in snapshot(), flow in flow()) {
+        let resources = snapshot.resources();
+        // As on the wire: text names, digests and bytes.
+        let travelled: Vec<Resource> = resources
+            .iter()
+            .map(|resource| Resource {
+                name: resource.name.to_string().parse().unwrap(),
+                digest: Digest::from_slice(&resource.digest.0).unwrap(),
+                body: resource.body.to_vec().into(),
+                needs: resource.needs.clone(),
+                stand_in: resource
+                    .stand_in
+                    .as_ref()
+                    .and_then(|stand_in| StandIn::read(&resource.name, &stand_in.to_bytes())),
+            })
+            .collect();
+        prop_assert_eq!(&resources, &travelled);
+        let (mut again, refused) = snapshot_of(&travelled);
+        prop_assert!(refused.is_empty(), "{:?}", refused);
+        prop_assert_eq!(&resources, &again.resources());
+        prop_assert_eq!(snapshot.revision(), again.revision());
+        let lines = travelled.iter().map(|resource| (&resource.name, &resource.digest));
+        prop_assert_eq!(snapshot.revision(), resource::revision(lines));
+        again.own_listeners.clone_from(&snapshot.own_listeners);
+        let (one, two) = (compiled(&snapshot), compiled(&again));
+        let opened = opens(&one, &flow);
+        for moment in MOMENTS {
+            let (first, second) = (decide(&one, &flow, moment, opened), decide(&two, &flow, moment, opened));
+            prop_assert_eq!(format!("{first:?}"), format!("{second:?}"));
+        }
+    }
+
+    #[test]
+    fn what_stands_in_for_a_policy_never_allows_more(
+        snapshot in snapshot(),
+        at in any::<prop::sample::Index>(),
+        flow in flow(),
+    ) {
+        let mut snapshot = snapshot;
+        prop_assume!(!snapshot.policies.is_empty());
+        let at = at.index(snapshot.policies.len());
+        // A credential that is lost with its rule is missing at the destination; it is no permission.
+        let (PolicyResource::Cluster { spec: ClusterEgressPolicySpec { rules, .. }, .. }
+        | PolicyResource::Namespaced { spec: EgressPolicySpec { rules, .. }, .. }) = &mut snapshot.policies[at];
+        for rule in rules {
+            rule.inject = None;
+        }
+        prop_assume!(compile(&snapshot).0.is_some());
+        let lost = ResourceName::of_policy(&snapshot.policies[at]);
+        let mut resources = snapshot.resources();
+        for resource in resources.iter_mut().filter(|resource| resource.name == lost) {
+            resource.needs.push(Feature("time-travel".to_owned()));
+        }
+        let (mut less, refused) = snapshot_of(&resources);
+        prop_assert_eq!(refused.len(), 1);
+        less.own_listeners.clone_from(&snapshot.own_listeners);
+        let (whole, less) = (compiled(&snapshot), compiled(&less));
+        let opened = opens(&whole, &flow);
+        for moment in MOMENTS {
+            let (old, new) = (decide(&whole, &flow, moment, opened), decide(&less, &flow, moment, opened));
+            if new.verdict == Verdict::Allow && old.verdict != Verdict::Allow {
+                prop_assert!(false, "{:?}\n{:#?}\nbecame {:#?}", lost, old, new);
+            }
         }
     }
 }

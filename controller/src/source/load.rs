@@ -342,6 +342,7 @@ impl Loaded {
                 labels: mapping.labels.clone(),
                 service_account: mapping.service_account.clone(),
                 namespace_labels: mapping.namespace_labels.clone(),
+                ..Workload::default()
             };
             let same = workloads
                 .iter()

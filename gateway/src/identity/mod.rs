@@ -78,6 +78,7 @@ pub fn workload_of(mapping: &WorkloadMapping) -> Workload {
         labels: mapping.labels.clone(),
         service_account: mapping.service_account.clone(),
         namespace_labels: mapping.namespace_labels.clone(),
+        ..Workload::default()
     }
 }
 

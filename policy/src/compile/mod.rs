@@ -8,6 +8,7 @@ mod policy;
 mod problem;
 mod set;
 mod settings;
+mod stand_in;
 mod tls;
 mod values;
 
@@ -82,7 +83,7 @@ pub fn compile(snapshot: &Snapshot) -> (Option<PolicySet>, Vec<Problem>) {
     let settings = compiler.settings(snapshot);
     compiler.sets(&snapshot.sets);
     compiler.credentials(&snapshot.credentials);
-    let policies = compiler.policies(&snapshot.policies);
+    let policies = compiler.policies(&snapshot.policies, &snapshot.stand_ins);
     compiler.across(snapshot, &policies);
     let mut problems = compiler.problems;
     problems
@@ -118,7 +119,7 @@ impl PolicySet {
                 .map(|from| policy::from_matches(from, workload))
                 .collect(),
             audited: self.settings.is_audited(workload),
-            workload: self.needs_workload.then(|| workload.clone()),
+            workload: self.needs_workload.then(|| workload.as_selected()),
         };
         let mut views = self.views.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(view) = views.get(&key) {

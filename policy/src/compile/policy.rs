@@ -8,7 +8,7 @@ use std::{
 use super::{
     At, Compiler, ObjectRef,
     conditions::{Place, openings},
-    lint,
+    lint, stand_in,
 };
 use crate::{
     decide::{RuleRef, Tier},
@@ -18,6 +18,8 @@ use crate::{
         ToProtocol,
     },
     pattern::HostPattern,
+    reason::Reason,
+    resource::StandIn,
     snapshot::{PolicyResource, Workload},
     time::parse_rfc3339,
 };
@@ -38,6 +40,8 @@ pub(crate) struct CompiledPolicy {
     pub(crate) priority: i64,
     pub(crate) selector: Selector,
     pub(crate) rules: Vec<Rule>,
+    /// It stands in for one that cannot be used.
+    pub(crate) stands_in: bool,
 }
 
 /// Which workloads a policy selects.
@@ -91,11 +95,16 @@ fn account_matches(accounts: &[String], workload: &Workload) -> bool {
 
 impl Compiler {
     /// Compiles all policies and puts them in order of evaluation.
-    pub(super) fn policies(&mut self, resources: &[PolicyResource]) -> Vec<Arc<CompiledPolicy>> {
+    pub(super) fn policies(
+        &mut self,
+        resources: &[PolicyResource],
+        stand_ins: &[StandIn],
+    ) -> Vec<Arc<CompiledPolicy>> {
         let mut policies: Vec<CompiledPolicy> = resources
             .iter()
             .map(|resource| self.policy(resource))
             .collect();
+        policies.extend(stand_ins.iter().filter_map(stand_in::policy));
         policies.sort_by(|left, right| {
             (order(left.tier), left.priority, &left.namespace, &left.name).cmp(&(
                 order(right.tier),
@@ -147,6 +156,7 @@ impl Compiler {
                     replaces: spec.replaces.as_deref().map(Into::into),
                     priority: spec.priority,
                     selector: Selector::Cluster(spec.subject.clone()),
+                    stands_in: false,
                 }
             }
             PolicyResource::Namespaced {
@@ -179,6 +189,7 @@ impl Compiler {
                     replaces: spec.replaces.as_deref().map(Into::into),
                     priority: 0,
                     selector: Selector::Namespace(namespace, spec.subject.clone()),
+                    stands_in: false,
                 }
             }
         }
@@ -316,6 +327,7 @@ impl Compiler {
             touches_tls: matcher.needs_content() || mode != TlsMode::Auto || rule.inject.is_some(),
             matcher,
             mode,
+            denial: Reason::RuleDenied,
             inject: self.injector(at, rule, head),
             raw: protocol == Some(ToProtocol::Tcp),
             without_sni: tls.is_some_and(|tls| tls.sni == Some(Presence::Absent)),

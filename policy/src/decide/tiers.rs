@@ -274,7 +274,7 @@ impl<'v, 'c> Engine<'v, 'c> {
                 Action::Deny => {
                     if value.may_be_true() || value.may_be_hidden() {
                         let reason = if value.may_be_true() {
-                            Reason::RuleDenied
+                            rule.denial
                         } else {
                             value.cause()
                         };
@@ -555,7 +555,17 @@ impl<'v, 'c> Engine<'v, 'c> {
             }
             outcomes = outcomes.or(Outcomes::only(best, win));
         } else {
-            let denied = Outcomes::only(Kind::Deny, self.no_allow(Reason::NoRule, tier));
+            // What a policy that cannot be used would have allowed is not known: that explains the denial better.
+            let unsupported = view
+                .policies
+                .iter()
+                .any(|taking| taking.policy.stands_in && taking.policy.tier == Tier::Namespace);
+            let why = if unsupported {
+                Reason::PolicyUnsupported
+            } else {
+                Reason::NoRule
+            };
+            let denied = Outcomes::only(Kind::Deny, self.no_allow(why, tier));
             outcomes = outcomes.or(denied);
         }
         let asked = if outcomes.may_allow() {
@@ -632,7 +642,7 @@ impl<'v, 'c> Engine<'v, 'c> {
                 }
             } else if value.may_be_true() || value.may_be_hidden() {
                 let reason = if value.may_be_true() {
-                    Reason::RuleDenied
+                    rule.denial
                 } else {
                     value.cause()
                 };
@@ -646,7 +656,7 @@ impl<'v, 'c> Engine<'v, 'c> {
                 } else {
                     // A rule that says Deny is a better answer than one that cannot be seen.
                     let better = denied.is_none_or(|old: Win| {
-                        old.reason != Reason::RuleDenied && reason == Reason::RuleDenied
+                        old.reason != Reason::RuleDenied && reason == rule.denial
                     });
                     denied = if better { Some(win) } else { denied };
                 }

@@ -11,6 +11,7 @@ use crate::{
     model::{Action, TlsMode},
     name::Name,
     pattern::HostPattern,
+    reason::Reason,
 };
 
 /// A compiled rule.
@@ -26,6 +27,8 @@ pub(crate) struct Rule {
     pub(crate) expires: Option<u64>,
     pub(crate) matcher: Matcher,
     pub(crate) mode: TlsMode,
+    /// What a denial by this rule is called.
+    pub(crate) denial: Reason,
     pub(crate) inject: Option<Injector>,
     /// Something is asked that stands inside TLS.
     pub(crate) touches_content: bool,

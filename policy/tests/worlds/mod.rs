@@ -29,6 +29,7 @@ pub fn workload() -> Workload {
         labels: [("app".to_owned(), "billing".to_owned())].into(),
         service_account: Some("billing".to_owned()),
         namespace_labels: [("team".to_owned(), "pay".to_owned())].into(),
+        ..Workload::default()
     }
 }
 
@@ -73,6 +74,7 @@ pub fn snapshot() -> BoxedStrategy<Snapshot> {
                 sets,
                 credentials: credentials(),
                 workloads: vec![workload()],
+                stand_ins: Vec::new(),
                 standalone,
                 own_listeners: vec![
                     "10.1.0.9:3128".parse().unwrap(),

@@ -71,9 +71,7 @@ pub(crate) fn workload(namespace: &str, name: &str) -> Workload {
     Workload {
         namespace: namespace.to_owned(),
         name: name.to_owned(),
-        labels: BTreeMap::new(),
-        service_account: None,
-        namespace_labels: BTreeMap::new(),
+        ..Workload::default()
     }
 }
 
