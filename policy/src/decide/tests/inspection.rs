@@ -91,6 +91,13 @@ fn tls_is_opened_exactly_where_the_verdict_hangs_on_it() {
             assert_eq!(both(&asked, &view), "undecided Undecided", "{rules}");
         }
     }
+    // A request in clear needs no opening, and what is opened is not opened again.
+    let wanted = opened([policy(
+        "p",
+        json!([allow(json!({"tls": {"mode": "Inspect"}}))]),
+    )]);
+    assert_eq!(both(&get(), &wanted), "allow Relay");
+    assert_eq!(both(&inside("GET"), &wanted), "allow Inspect");
     let view = opened([policy("p", json!([gets]))]);
     assert_eq!(both(&inside("GET"), &view), "allow Inspect");
     assert_eq!(both(&inside("POST"), &view), "deny no-rule Inspect");
@@ -320,6 +327,57 @@ fn credentials() {
         both(&hello(), &view([below])),
         "deny inject-impossible Relay"
     );
+}
+
+#[test]
+fn credentials_of_rules_that_take_no_part() {
+    let rule = |key: &str, more: Value| {
+        let mut rule = allow(more);
+        rule["name"] = json!(key);
+        rule["inject"] = json!({"credentialRef": {"name": key}});
+        rule
+    };
+    let plain = policy("p", json!([allow(json!({}))]));
+    let expired = rule("k", json!({"expiresAt": "2020-01-01T00:00:00Z"}));
+    let view = opened([plain.clone(), policy("old", json!([expired]))]);
+    assert_eq!(both(&hello(), &view), "allow Relay");
+    assert!(inside("GET").decide(&view).inject.is_empty());
+    let view = opened([plain, audit("trial", json!([rule("k", json!({}))]))]);
+    assert_eq!(both(&hello(), &view), "allow Relay");
+    assert!(inside("GET").decide(&view).inject.is_empty());
+    // A fleet that only audits adds nothing, and refuses nothing for it.
+    let mut audited = open([policy("p", json!([rule("k", json!({}))]))]);
+    audited.settings.enforcement.mode = EnforcementMode::Audit;
+    let view = compiled(&audited).view(&workload());
+    for flow in [hello(), inside("GET"), get()] {
+        assert_eq!(flow.says(&view), "allow");
+        assert!(flow.decide(&view).inject.is_empty());
+    }
+}
+
+#[test]
+fn a_credential_waits_for_what_may_still_come() {
+    let rule = |key: &str, more: Value| {
+        let mut rule = allow(more);
+        rule["name"] = json!(key);
+        rule["inject"] = json!({"credentialRef": {"name": key}});
+        rule
+    };
+    let gets = json!({"http": {"methods": ["GET"]}});
+    // They conflict only where the request is a GET.
+    let both_keys = policy("p", json!([rule("k", gets), rule("l", json!({}))]));
+    let view = opened([both_keys]);
+    assert_eq!(both(&hello(), &view), "undecided Inspect");
+    assert_eq!(inside("GET").says(&view), "deny inject-conflict");
+    assert_eq!(inside("POST").says(&view), "allow");
+    // Before the first bytes it may become TLS, where TLS can be opened.
+    let key = policy(
+        "p",
+        json!([{"name": "any", "action": "Allow", "inject": {"credentialRef": {"name": "k"}}}]),
+    );
+    let asked = connect("ok.test").at("1.2.3.4");
+    assert_eq!(asked.says(&opened([key.clone()])), "undecided");
+    assert_eq!(asked.says(&view([key])), "deny inject-impossible");
 }
 
 fn get() -> Flow {

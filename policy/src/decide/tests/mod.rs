@@ -13,4 +13,5 @@ mod inspection;
 mod names;
 mod order;
 mod phases;
+mod records;
 mod rollout;
