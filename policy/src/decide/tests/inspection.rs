@@ -366,10 +366,10 @@ fn a_credential_waits_for_what_may_still_come() {
     let gets = json!({"http": {"methods": ["GET"]}});
     // They conflict only where the request is a GET.
     let both_keys = policy("p", json!([rule("k", gets), rule("l", json!({}))]));
-    let view = opened([both_keys]);
-    assert_eq!(both(&hello(), &view), "undecided Inspect");
-    assert_eq!(inside("GET").says(&view), "deny inject-conflict");
-    assert_eq!(inside("POST").says(&view), "allow");
+    let twice = opened([both_keys]);
+    assert_eq!(both(&hello(), &twice), "undecided Inspect");
+    assert_eq!(inside("GET").says(&twice), "deny inject-conflict");
+    assert_eq!(inside("POST").says(&twice), "allow");
     // Before the first bytes it may become TLS, where TLS can be opened.
     let key = policy(
         "p",
