@@ -1,6 +1,5 @@
 //! A server, a folder of PEM files and the gateway's `Origins`.
 
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
