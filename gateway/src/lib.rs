@@ -5,6 +5,7 @@
 )]
 
 pub mod authority;
+pub mod control;
 mod dial;
 mod enforce;
 pub mod evidence;

@@ -133,12 +133,25 @@ impl<'de> Deserialize<'de> for Digest {
 
 /// The revision of what has these names and digests: the SHA-256 of the sorted list of `name digest` lines.
 pub fn revision<'a>(parts: impl IntoIterator<Item = (&'a ResourceName, &'a Digest)>) -> String {
-    of_lines(
-        parts
-            .into_iter()
-            .map(|(name, digest)| line(name, digest))
-            .collect(),
-    )
+    revision_with(parts, &[])
+}
+
+/// The same where something stands in for refused policies.
+pub fn revision_with<'a>(
+    parts: impl IntoIterator<Item = (&'a ResourceName, &'a Digest)>,
+    stand_ins: &[StandIn],
+) -> String {
+    let mut lines: Vec<String> = parts
+        .into_iter()
+        .map(|(name, digest)| line(name, digest))
+        .collect();
+    lines.extend(stand_ins.iter().map(stand_in_line));
+    revision_of_lines(lines)
+}
+
+fn stand_in_line(stand_in: &StandIn) -> String {
+    let digest = Digest::of(&stand_in.to_bytes());
+    format!("stand-in/{}", line(&stand_in.name(), &digest))
 }
 
 fn line(name: &ResourceName, digest: &Digest) -> String {
@@ -149,7 +162,8 @@ fn set_name(set: &SetResource) -> ResourceName {
     ResourceName::Set(set.namespace.clone(), set.name.clone())
 }
 
-fn of_lines(mut lines: Vec<String>) -> String {
+/// The revision of these lines of `name digest`.
+pub fn revision_of_lines(mut lines: Vec<String>) -> String {
     lines.sort_unstable();
     let mut hash = Sha256::new();
     for line in lines {
@@ -266,10 +280,7 @@ impl Snapshot {
             let hash = Sha256::new().chain_update(head).chain_update(names);
             line(&set_name(set), &Digest(hash.finalize().into()))
         }));
-        lines.extend(self.stand_ins.iter().map(|stand_in| {
-            let digest = Digest::of(&stand_in.to_bytes());
-            format!("stand-in/{}", line(&stand_in.name(), &digest))
-        }));
-        of_lines(lines)
+        lines.extend(self.stand_ins.iter().map(stand_in_line));
+        revision_of_lines(lines)
     }
 }
