@@ -1,5 +1,5 @@
 # `make test` is what CI runs. Everything else is a part of it or a convenience.
-.PHONY: help setup test quick fmt lint demo fuzz bench clean
+.PHONY: help setup test quick fmt lint demo fuzz bench kube-assets clean
 
 help:
 	@echo 'make test    set up what is missing, then run every check and test (what CI runs)'
@@ -8,6 +8,7 @@ help:
 	@echo 'make demo    run the bundled example and print its verdict table'
 	@echo 'make fuzz    every fuzz target for a short while'
 	@echo 'make bench   measure the gateway beside Squid, tinyproxy and a bare relay (at most 12 minutes after the build)'
+	@echo 'make kube-assets   the Kubernetes API server that the tests run against (part of setup)'
 	@echo 'make setup   only install what is missing'
 
 setup:
@@ -34,6 +35,9 @@ fuzz:
 bench:
 	@scripts/setup bench
 	@python3 bench/run.py $(BENCH_ARGS)
+
+kube-assets:
+	@scripts/kube-assets
 
 clean:
 	cargo clean

@@ -5,6 +5,7 @@
 
 mod ca;
 mod check;
+mod crds;
 mod demo;
 mod explain;
 mod failure;
@@ -44,6 +45,7 @@ struct Cli {
 enum Command {
     Ca(ca::Args),
     Check(check::Args),
+    Crds(crds::Args),
     Demo(demo::Args),
     Explain(explain::Args),
     HashPassword(hash_password::Args),
@@ -63,6 +65,7 @@ fn main() -> ExitCode {
     let result = match cli.command {
         Command::Ca(args) => ca::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::Crds(args) => crds::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::HashPassword(args) => hash_password::run(&args),

@@ -16,6 +16,8 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::crd::status::ObjectStatus;
+
 /// The API group of every kind.
 pub const GROUP: &str = "exitgate.dev";
 /// The only version so far.
@@ -31,6 +33,7 @@ pub const VERSION: &str = "v1alpha1";
     plural = "egresspolicies",
     shortname = "egp",
     category = "exitgate",
+    status = "ObjectStatus",
     doc = "Where the selected workloads of this namespace may connect.",
     printcolumn(name = "Mode", type_ = "string", json_path = ".spec.mode"),
     printcolumn(
@@ -38,6 +41,21 @@ pub const VERSION: &str = "v1alpha1";
         type_ = "string",
         json_path = ".spec.replaces",
         priority = "1"
+    ),
+    printcolumn(
+        name = "Accepted",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Accepted\")].status"
+    ),
+    printcolumn(
+        name = "Programmed",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Programmed\")].status"
+    ),
+    printcolumn(
+        name = "Enforcing",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Enforcing\")].status"
     ),
     printcolumn(
         name = "Age",
@@ -57,10 +75,26 @@ pub struct EgressPolicyContent(pub EgressPolicySpec);
     plural = "clusteregresspolicies",
     shortname = "cegp",
     category = "exitgate",
+    status = "ObjectStatus",
     doc = "Guardrails above, and defaults below, the policies of the namespaces.",
     printcolumn(name = "Tier", type_ = "string", json_path = ".spec.tier"),
     printcolumn(name = "Priority", type_ = "integer", json_path = ".spec.priority"),
     printcolumn(name = "Mode", type_ = "string", json_path = ".spec.mode"),
+    printcolumn(
+        name = "Accepted",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Accepted\")].status"
+    ),
+    printcolumn(
+        name = "Programmed",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Programmed\")].status"
+    ),
+    printcolumn(
+        name = "Enforcing",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Enforcing\")].status"
+    ),
     printcolumn(
         name = "Age",
         type_ = "date",
@@ -80,8 +114,19 @@ pub struct ClusterEgressPolicyContent(pub ClusterEgressPolicySpec);
     plural = "egresscredentials",
     shortname = "egc",
     category = "exitgate",
+    status = "ObjectStatus",
     doc = "A secret and the destinations it may be added to requests for.",
     printcolumn(name = "Header", type_ = "string", json_path = ".spec.header"),
+    printcolumn(
+        name = "Accepted",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Accepted\")].status"
+    ),
+    printcolumn(
+        name = "Programmed",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Programmed\")].status"
+    ),
     printcolumn(
         name = "Age",
         type_ = "date",
@@ -101,7 +146,18 @@ pub struct EgressCredentialContent(pub CredentialSpec);
     plural = "egressdomainsets",
     shortname = "eds",
     category = "exitgate",
+    status = "ObjectStatus",
     doc = "A reusable list of names and address ranges for the policies of one namespace.",
+    printcolumn(
+        name = "Accepted",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Accepted\")].status"
+    ),
+    printcolumn(
+        name = "Programmed",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Programmed\")].status"
+    ),
     printcolumn(
         name = "Age",
         type_ = "date",
@@ -120,8 +176,19 @@ pub struct EgressDomainSetContent(pub DomainSetSpec);
     plural = "clusteregressdomainsets",
     shortname = "ceds",
     category = "exitgate",
+    status = "ObjectStatus",
     doc = "A reusable list of names and address ranges for all policies; it may take its names from a feed.",
     printcolumn(name = "Feed", type_ = "string", json_path = ".spec.feed.file"),
+    printcolumn(
+        name = "Accepted",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Accepted\")].status"
+    ),
+    printcolumn(
+        name = "Programmed",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Programmed\")].status"
+    ),
     printcolumn(
         name = "Age",
         type_ = "date",
@@ -140,6 +207,7 @@ pub struct ClusterEgressDomainSetContent(pub ClusterDomainSetSpec);
     plural = "egressgateways",
     shortname = "egw",
     category = "exitgate",
+    status = "ObjectStatus",
     doc = "Settings of one fleet of gateways.",
     printcolumn(name = "Scope", type_ = "string", json_path = ".spec.scope"),
     printcolumn(name = "Default", type_ = "string", json_path = ".spec.defaultAction"),
@@ -147,6 +215,16 @@ pub struct ClusterEgressDomainSetContent(pub ClusterDomainSetSpec);
         name = "Enforcement",
         type_ = "string",
         json_path = ".spec.enforcement.mode"
+    ),
+    printcolumn(
+        name = "Accepted",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Accepted\")].status"
+    ),
+    printcolumn(
+        name = "Programmed",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Programmed\")].status"
     ),
     printcolumn(
         name = "Age",

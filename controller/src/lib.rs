@@ -1,4 +1,5 @@
 //! Policy sources of Exitgate and the API types that users write.
 
 pub mod api;
+pub mod crd;
 pub mod source;

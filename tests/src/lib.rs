@@ -34,6 +34,7 @@ pub mod frames;
 pub mod gateway;
 pub mod hello;
 pub mod http2;
+pub mod kube;
 pub mod log;
 pub mod opened;
 pub mod origin;
