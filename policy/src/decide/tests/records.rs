@@ -155,3 +155,56 @@ fn explanations_name_all_rules_of_a_small_view_and_candidates_of_a_large_one() {
     }
     assert_eq!(explained(&rules), here);
 }
+
+#[test]
+fn records_name_everything_in_fixed_words() {
+    let phases = [Phase::PreDns, Phase::PreRequest, Phase::PostResponse];
+    assert_eq!(
+        phases.map(Phase::as_str),
+        ["preDns", "preRequest", "postResponse"]
+    );
+    let tiers = [
+        Tier::Admin,
+        Tier::Baseline,
+        Tier::Default,
+        Tier::Floor,
+        Tier::Namespace,
+    ];
+    assert_eq!(
+        tiers.map(Tier::as_str),
+        ["Admin", "Baseline", "Default", "Floor", "Namespace"]
+    );
+    let kinds = [
+        ShadowKind::WouldAllow,
+        ShadowKind::WouldDeny,
+        ShadowKind::WouldNeedContent,
+    ];
+    assert_eq!(
+        kinds.map(ShadowKind::as_str),
+        ["would_allow", "would_deny", "would_need_content"]
+    );
+    let assurances = [
+        Assurance::AddressOnly,
+        Assurance::NameResolved,
+        Assurance::Inspected,
+    ];
+    assert_eq!(
+        assurances.map(Assurance::as_str),
+        ["AddressOnly", "NameResolved", "Inspected"]
+    );
+}
+
+#[test]
+fn names_that_can_no_longer_show_do_not_keep_a_verdict_open() {
+    let rules: Vec<_> = (0..300)
+        .map(|number| json!({"name": format!("no-{number}"), "action": "Deny", "to": {"hosts": [format!("h{number}.test")]}}))
+        .chain([json!({"name": "raw", "action": "Allow", "to": {"hosts": ["ok.test"], "protocol": "TCP"}})])
+        .collect();
+    let view = view([policy("p", json!(rules))]);
+    // The handshake may show one of the names, and there are too many of them to try each.
+    let asked = connect("ok.test").at("1.2.3.4");
+    assert_eq!(asked.says(&view), "undecided");
+    assert_eq!(asked.clone().raw().says(&view), "allow");
+    assert_eq!(asked.clone().tls(Some("ok.test")).says(&view), "allow");
+    assert_eq!(asked.tls(Some("h7.test")).says(&view), "deny rule-denied");
+}
