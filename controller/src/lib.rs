@@ -2,4 +2,5 @@
 
 pub mod api;
 pub mod crd;
+pub mod kube;
 pub mod source;

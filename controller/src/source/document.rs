@@ -82,6 +82,26 @@ pub fn read_yaml(text: &str) -> Result<Value, String> {
 }
 
 impl Node {
+    /// A value that was parsed elsewhere; it has no place in a text.
+    pub(super) fn from_json(value: &Value) -> Self {
+        let position = Position::default();
+        let data = match value {
+            Value::Array(items) => Data::Sequence(items.iter().map(Self::from_json).collect()),
+            Value::Object(fields) => Data::Mapping(
+                fields
+                    .iter()
+                    .map(|(key, value)| Entry {
+                        key: key.clone(),
+                        key_position: position,
+                        value: Self::from_json(value),
+                    })
+                    .collect(),
+            ),
+            scalar => Data::Scalar(scalar.clone()),
+        };
+        Self { position, data }
+    }
+
     pub(super) fn get(&self, key: &str) -> Option<&Node> {
         self.entry(key).map(|entry| &entry.value)
     }

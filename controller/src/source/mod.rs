@@ -13,6 +13,7 @@ mod object;
 mod report;
 mod schema;
 mod settings;
+mod single;
 mod strict;
 #[cfg(test)]
 mod testing;
@@ -21,6 +22,8 @@ mod watch;
 pub use document::{Position, read_yaml};
 pub use files::LoadError;
 pub use load::{Loaded, Options, load};
+pub use object::Spec;
 pub use report::{Diagnostic, count};
 pub use schema::closest;
+pub use single::{Finding, ObjectReader, ReadObject};
 pub use watch::Watcher;

@@ -26,8 +26,9 @@ pub(super) struct Object {
     pub(super) node: Node,
 }
 
-#[derive(Debug)]
-pub(super) enum Spec {
+/// The content of an object, by kind.
+#[derive(Clone, Debug)]
+pub enum Spec {
     ClusterPolicy(ClusterEgressPolicySpec),
     ClusterSet(ClusterDomainSetSpec),
     Credential(CredentialSpec),

@@ -19,6 +19,14 @@ pub(super) fn prepare(spec: &mut EgressGatewaySpec, folder: &Path) -> Vec<Findin
     findings.0
 }
 
+/// Checks what of the settings is about no machine in particular.
+pub(super) fn check(spec: &EgressGatewaySpec) -> Vec<Finding> {
+    let mut findings = Findings(Vec::new());
+    findings.addresses(spec);
+    findings.values(spec);
+    findings.0
+}
+
 /// Files whose change is a change of how TLS is opened, under settings that are prepared.
 pub(super) fn tls_files(spec: &EgressGatewaySpec) -> Vec<PathBuf> {
     let tls = &spec.tls;
