@@ -136,6 +136,53 @@ fn what_opens() {
     assert_eq!(flow.says(&view), "deny rule-denied");
 }
 
+/// What is known before the dial depends on how the flow came in.
+#[test]
+fn what_opens_in_time() {
+    let opens = |flow: &Flow, to: serde_json::Value, more: serde_json::Value| {
+        let mut rule = json!({"name": "r", "action": "Pass", "to": to});
+        rule["to"]["cidrs"] = json!(["10.0.0.0/8"]);
+        for (key, value) in more.as_object().unwrap() {
+            rule[key] = value.clone();
+        }
+        flow.says(&view([admin("open", 1, json!([rule])), everything()]))
+    };
+    let by_name = connect("ok.test").at("10.1.2.3");
+    let by_address = literal("10.1.2.3").unnamed();
+    let mut forwarded = by_name.clone().port(80).http("GET", "/", "ok.test");
+    forwarded.entry = Entry::Forward;
+    let mut captured = by_name.clone().tls(Some("ok.test"));
+    captured.entry = Entry::Redirected;
+    let (closed, open) = ("deny non-public", "allow");
+    let (any, gets, sni) = (
+        json!({}),
+        json!({"http": {"methods": ["GET"]}}),
+        json!({"tls": {"sni": "Present"}}),
+    );
+    let (http, tls) = (json!({"protocol": "HTTP"}), json!({"protocol": "TLS"}));
+    let in_clear = |flow: &Flow| flow.clone().port(80).http("GET", "/", "ok.test");
+    for (flow, to, more, says) in [
+        // The request comes before the dial, or after it.
+        (&forwarded, &any, &gets, open),
+        (&in_clear(&by_name), &any, &gets, closed),
+        (&in_clear(&by_address), &any, &gets, open),
+        // And so do the first bytes.
+        (&forwarded, &http, &any, open),
+        (&by_name.clone().tls(Some("ok.test")), &tls, &any, closed),
+        (&by_name.clone().tls(Some("ok.test")), &any, &sni, closed),
+        (&captured, &tls, &any, open),
+        (&captured, &any, &sni, open),
+        (&by_address.clone().tls(Some("ok.test")), &any, &sni, open),
+    ] {
+        assert_eq!(
+            opens(flow, to.clone(), more.clone()),
+            says,
+            "{:?} {to} {more}",
+            flow.entry
+        );
+    }
+}
+
 #[test]
 fn cluster_ranges_and_own_listeners() {
     let mut snapshot = snapshot([open(&["10.0.0.0/8", "127.0.0.0/8"]), everything()]);

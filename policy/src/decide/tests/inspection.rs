@@ -277,6 +277,8 @@ fn credentials() {
         ("default", "k", "authorization", "Bearer ")
     );
     assert_eq!(get().says(&one), "deny inject-impossible");
+    // Not before the request is there.
+    assert!(hello().inspected().decide(&one).inject.is_empty());
     // Whichever rule allows, and only where the rule's own conditions hold.
     let gets = json!({"http": {"methods": ["GET"]}});
     let some = opened([

@@ -249,6 +249,24 @@ fn expressions() {
     }
 }
 
+/// The deepest accepted expression is evaluated on the stack of an ordinary thread.
+#[test]
+fn deep_expressions() {
+    for when in [
+        format!("{}port == 80", "port == 1 ? false : ".repeat(29)),
+        format!("{}port == 80{}", "(".repeat(40), ")".repeat(40)),
+        format!("size({}1{}) == 1", "[".repeat(28), "]".repeat(28)),
+        format!("port{} == 80", " + 0".repeat(29)),
+        format!("port == 80{}", " || port == 81".repeat(100)),
+    ] {
+        let view = view([policy(
+            "p",
+            json!([{"name": "ok", "action": "Allow", "to": {"hosts": ["ok.test"]}, "when": when}]),
+        )]);
+        assert_eq!(get("/").says(&view), "allow", "{when}");
+    }
+}
+
 #[test]
 fn injection_is_impossible_for_now() {
     let view = view([policy(

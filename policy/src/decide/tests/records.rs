@@ -71,6 +71,9 @@ fn a_body_of_undeclared_length_has_the_bound_of_the_rules_that_take_part() {
 fn a_response_is_watched_only_for_a_rule_that_waits_for_it() {
     let plain = json!({"name": "ok", "action": "Allow", "to": {"hosts": ["ok.test"]}});
     let boom = json!({"name": "boom", "action": "Alert", "response": {"status": ["5xx"]}});
+    let trial = audit("trial", json!([boom]));
+    let both = view([policy("p", json!([plain])), trial]);
+    assert!(get().decide(&both).watch_response);
     for (flow, rules, watched) in [
         (get(), json!([plain]), false),
         (get(), json!([plain, boom]), true),
