@@ -152,20 +152,18 @@ impl Expression {
                     Tri::HIDDEN
                 };
             }
-            let wait = |pending: bool| {
-                if pending && context.may_be_sealed() {
-                    Tri::ANY
-                } else {
-                    Tri::OPEN
-                }
+            let waiting = if context.may_be_sealed() {
+                Tri::ANY
+            } else {
+                Tri::OPEN
             };
             let request = if context.request.is_pending() {
-                wait(true)
+                waiting
             } else {
                 state(&context.request)
             };
             let response = if context.response.is_pending() {
-                wait(true)
+                waiting
             } else {
                 state(&context.response)
             };

@@ -91,6 +91,15 @@ fn tls_is_opened_exactly_where_the_verdict_hangs_on_it() {
             assert_eq!(both(&asked, &view), "undecided Undecided", "{rules}");
         }
     }
+    // What stays closed is judged as closed: the rule that is named asks for nothing inside, and nothing inside is awaited.
+    let any = json!({"name": "any", "action": "Allow", "to": {"hosts": ["ok.test"]}});
+    let view = opened([policy("p", json!([gets, any, told]))]);
+    let decision = hello().decide(&view);
+    assert_eq!(
+        decision.rule.map(|rule| rule.rule.to_string()),
+        Some("any".to_owned())
+    );
+    assert!(!decision.watch_response);
     // A request in clear needs no opening, and what is opened is not opened again.
     let wanted = opened([policy(
         "p",

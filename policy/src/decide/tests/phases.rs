@@ -249,6 +249,31 @@ fn expressions() {
     }
 }
 
+#[test]
+fn expressions_about_content_that_stays_closed() {
+    let rules = |mode: &str| {
+        view([
+            admin(
+                "a",
+                1,
+                json!([{"name": "p", "action": "Pass", "to": {"hosts": ["ok.test"]}, "tls": {"mode": mode}}]),
+            ),
+            policy(
+                "p",
+                json!([
+                    {"name": "ok", "action": "Allow", "to": {"hosts": ["ok.test"]}},
+                    {"name": "no", "action": "Deny", "when": "request.method == 'GET'"},
+                ]),
+            ),
+        ])
+    };
+    let tls = connect("ok.test").at("1.2.3.4").tls(Some("ok.test"));
+    assert_eq!(tls.says(&rules("Auto")), "deny uninspectable");
+    assert_eq!(tls.says(&rules("Passthrough")), "allow");
+    assert_eq!(get("/").says(&rules("Passthrough")), "deny rule-denied");
+    assert_eq!(get("/").says(&rules("Auto")), "deny rule-denied");
+}
+
 /// The deepest accepted expression is evaluated on the stack of an ordinary thread.
 #[test]
 fn deep_expressions() {
