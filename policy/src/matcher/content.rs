@@ -218,6 +218,9 @@ mod tests {
             ("application/zip; a=\"x,y\"", true, true),
             ("application/zip; a=\"\\\",x\"", true, true),
             ("x/y; a=\",application/zip\"", false, false),
+            // An escaped backslash escapes nothing, and outside quotes there is no escape.
+            ("x/y; a=\"\\\\\", application/zip", false, true),
+            ("x/y; a=\\\"b, application/zip", false, false),
         ] {
             assert_eq!(
                 (is(value, false), is(value, true)),

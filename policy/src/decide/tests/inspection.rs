@@ -100,6 +100,15 @@ fn tls_is_opened_exactly_where_the_verdict_hangs_on_it() {
         Some("any".to_owned())
     );
     assert!(!decision.watch_response);
+    // An Allow that may still match asks for it, also where a later one is certain.
+    let mut asks = allow(json!({"tls": {"mode": "Inspect"}, "http": {"methods": ["GET"]}}));
+    asks["name"] = json!("asks");
+    let certain = json!({"name": "any", "action": "Allow", "to": {"hosts": ["ok.test"]}});
+    let wants = allow(json!({"tls": {"mode": "Inspect"}}));
+    for rules in [json!([asks, certain]), json!([asks, wants])] {
+        let view = opened([admin("a", 1, rules)]);
+        assert_eq!(both(&hello(), &view), "undecided Inspect");
+    }
     // A request in clear needs no opening, and what is opened is not opened again.
     let wanted = opened([policy(
         "p",

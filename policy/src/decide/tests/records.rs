@@ -65,6 +65,17 @@ fn a_body_of_undeclared_length_has_the_bound_of_the_rules_that_take_part() {
     assert_eq!(limit(&rules(never, "Alert"), 200, None), Some(100));
     assert_eq!(limit(&rules(never, "Deny"), 200, Some(10)), None);
     assert_eq!(limit(&rules(never, "Deny"), 500, None), None);
+    // Nothing follows a 304, and without a greatest length there is no bound.
+    assert_eq!(limit(&rules(never, "Deny"), 304, None), None);
+    let least = view([policy(
+        "p",
+        json!([{"name": "ok", "action": "Allow", "to": {"hosts": ["ok.test"]}, "response": {"contentLength": {"min": 0}}}]),
+    )]);
+    let decision = get().response(200, None, &[]).decide(&least);
+    assert_eq!(
+        (decision.verdict, decision.body_limit),
+        (Verdict::Allow, None)
+    );
 }
 
 #[test]
@@ -74,8 +85,10 @@ fn a_response_is_watched_only_for_a_rule_that_waits_for_it() {
     let trial = audit("trial", json!([boom]));
     let both = view([policy("p", json!([plain])), trial]);
     assert!(get().decide(&both).watch_response);
+    let seen = json!({"name": "seen", "action": "Alert", "to": {"hosts": ["ok.test"]}});
     for (flow, rules, watched) in [
         (get(), json!([plain]), false),
+        (get(), json!([plain, seen]), false),
         (get(), json!([plain, boom]), true),
         (
             get().http("GET", "/", "bad.test"),
