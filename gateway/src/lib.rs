@@ -28,4 +28,4 @@ mod server;
 mod session;
 pub mod tls;
 
-pub use server::{Bound, Gateway, ListenerKind, Options, StartError};
+pub use server::{Bound, Controlled, Early, Gateway, ListenerKind, Options, StartError};

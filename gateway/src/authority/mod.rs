@@ -42,6 +42,7 @@ pub use key::KeyKind;
 use leaf_keys::LeafKeys;
 use limiter::{Limiter, Rate};
 pub use make::{Imported, NewCa, create_request, create_root, import};
+pub(crate) use pem::certificate as certificate_pem;
 pub use settings::{Bounds, Custody, Names, Settings};
 pub use signer::{LeafRequest, SignError, SignedLeaf, Signer, Signing};
 use state::{Plan, State};

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use rustls::pki_types::CertificateDer;
 
 /// A certificate in PEM.
-pub(super) fn certificate(der: &CertificateDer<'_>) -> String {
+pub(crate) fn certificate(der: &CertificateDer<'_>) -> String {
     let text = STANDARD.encode(der);
     let mut out = String::from("-----BEGIN CERTIFICATE-----\n");
     let mut rest = text.as_str();

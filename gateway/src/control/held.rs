@@ -4,14 +4,13 @@
 //! that it has, or with what stands in for a policy. Removals always take effect. Nothing here waits or writes.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::Arc;
 
 use exitgate_policy::resource::{self, Body, Content};
-use exitgate_policy::{Digest, Feature, Resource, ResourceName, Snapshot, StandIn};
+use exitgate_policy::{Digest, Feature, Mode, Resource, ResourceName, Snapshot, StandIn};
 
-/// Most characters of one refusal.
-const MAX_REASON: usize = 1024;
+use super::brief;
+
 /// How often a candidate is repaired. Every round takes something from what caused the last fault.
 const MAX_ROUNDS: usize = 64;
 
@@ -135,21 +134,18 @@ pub(crate) struct Held {
     synced: bool,
 }
 
-fn brief(error: &impl fmt::Display) -> String {
-    error.to_string().chars().take(MAX_REASON).collect()
-}
-
 impl Held {
     /// What was used when this was stored, before the manifest that is then applied.
     pub(crate) fn restore(earlier: Vec<Version>) -> Self {
         let entries = earlier.into_iter().map(|version| {
+            let name = version.name.to_string();
             let entry = Entry {
                 wanted: version.digest,
                 stand_in: version.stand_in.clone(),
                 used: Some(Arc::new(version)),
                 refusal: None,
             };
-            (entry.name(), entry)
+            (name, entry)
         });
         Self {
             entries: entries.collect(),
@@ -161,11 +157,14 @@ impl Held {
     /// A new stream begins. What the controller is told to be held; all else it has to send again.
     pub(crate) fn hello(&mut self) -> Vec<(String, Digest)> {
         self.synced = false;
-        let held = |(name, entry): (&String, &Entry)| {
-            let used = entry.used.as_ref()?;
-            Some((name.clone(), used.digest))
-        };
+        let held =
+            |(name, entry): (&String, &Entry)| Some((name.clone(), entry.used.as_ref()?.digest));
         self.entries.iter().filter_map(held).collect()
+    }
+
+    /// Whether a complete update came on this stream.
+    pub(crate) fn is_synced(&self) -> bool {
+        self.synced
     }
 
     pub(crate) fn position(&self) -> Option<&Position> {
@@ -177,19 +176,25 @@ impl Held {
         self.revision.as_deref()
     }
 
-    /// What is used, for the disk.
-    pub(crate) fn versions(&self) -> impl Iterator<Item = &Arc<Version>> {
-        self.entries
-            .values()
-            .filter_map(|entry| entry.used.as_ref())
+    /// Every resource with the digest that is wanted, what is used of it and what stands in.
+    pub(crate) fn parts(
+        &self,
+    ) -> impl Iterator<Item = (&str, Digest, Option<&Version>, Option<&StandIn>)> {
+        self.entries.iter().map(|(name, entry)| {
+            (
+                name.as_str(),
+                entry.wanted,
+                entry.used.as_deref(),
+                entry.stand_in.as_ref(),
+            )
+        })
     }
 
-    /// Whether these bytes are in use already.
-    pub(crate) fn uses(&self, name: &str, digest: &Digest) -> bool {
+    /// Whether this is what the controller sent last.
+    pub(crate) fn wants(&self, name: &str, digest: &Digest) -> bool {
         self.entries
             .get(name)
-            .and_then(|entry| entry.used.as_ref())
-            .is_some_and(|used| used.digest == *digest)
+            .is_some_and(|entry| entry.wanted == *digest)
     }
 
     /// Everything that is not used as it was sent.
@@ -209,14 +214,15 @@ impl Held {
         let mut snapshot = Snapshot::default();
         let mut lines = Vec::with_capacity(self.entries.len());
         for entry in self.entries.values() {
-            match &entry.used {
-                Some(used) => {
-                    // A second EgressGateway has been refused before.
-                    if snapshot.add(used.content.clone()).is_ok() {
-                        lines.push((&used.name, &used.digest));
-                    }
+            if let Some(used) = &entry.used {
+                // A second EgressGateway has been refused before.
+                if snapshot.add(used.content.clone()).is_ok() {
+                    lines.push((&used.name, &used.digest));
                 }
-                None => snapshot.stand_ins.extend(entry.stand_in.clone()),
+            } else {
+                let acts = |one: &&StandIn| one.mode() == Mode::Enforce;
+                let stand_in = entry.stand_in.as_ref().filter(acts);
+                snapshot.stand_ins.extend(stand_in.cloned());
             }
         }
         let revision = resource::revision_with(lines, &snapshot.stand_ins);
@@ -310,7 +316,7 @@ impl Held {
     }
 
     /// The revision of what the controller sent. Names that this build cannot read count as well.
-    fn wanted_revision(&self) -> String {
+    pub(crate) fn wanted_revision(&self) -> String {
         let lines = self
             .entries
             .iter()
@@ -351,25 +357,13 @@ fn is_settings(name: &str) -> bool {
     name.starts_with("settings/")
 }
 
-impl Entry {
-    fn name(&self) -> String {
-        self.used
-            .as_ref()
-            .map(|used| used.name.to_string())
-            .unwrap_or_default()
-    }
-}
-
 impl Upsert {
     fn read(&self, before: Option<Arc<Version>>) -> Entry {
         let name = self.name.parse::<ResourceName>();
-        let stand_in = name.as_ref().ok().and_then(|name| {
-            let resource = Resource {
-                stand_in: StandIn::read(name, &self.stand_in),
-                ..Resource::new(name.clone(), [])
-            };
-            resource.stands_in()
-        });
+        let stand_in = name
+            .as_ref()
+            .ok()
+            .and_then(|name| StandIn::read(name, &self.stand_in));
         let version = name.map_err(|error| brief(&error)).and_then(|name| {
             let resource = Resource {
                 name,

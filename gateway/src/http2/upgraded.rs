@@ -147,16 +147,17 @@ impl Watched<'_> {
         let mut changes = shared.state.subscribe();
         loop {
             // Subscribed first, checked then: a revision that came in between is not missed.
-            if let Some(now) = changes.borrow_and_update().clone() {
+            let now = changes.borrow_and_update().clone();
+            let holds = now.is_some_and(|now| {
                 live = now;
-            }
-            let holds = match self.common.member(&live) {
-                Ok(current) => {
-                    member = current;
-                    self.holds(&member)
+                match self.common.member(&live) {
+                    Ok(current) => {
+                        member = current;
+                        self.holds(&member)
+                    }
+                    Err(_) => false,
                 }
-                Err(_) => false,
-            };
+            });
             let wait = if holds {
                 let now = clock::unix_seconds();
                 let expiry = member.view.next_expiry(now);

@@ -2,7 +2,9 @@
 //!
 //! A mapping of the `EgressGateway` matches when everything it names holds: source range, verified proxy
 //! credential, client certificate. All mappings that match must name the same workload; among those that name a
-//! source range, only the narrowest count. Without any mapping every connection is `default/local`.
+//! source range, only the narrowest count. Where the settings trust source addresses, the addresses of the known
+//! workloads count as mappings of single addresses. Without either, every connection is `default/local` if the documents
+//! come from a directory, and nobody's otherwise.
 
 mod password;
 
@@ -15,8 +17,8 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use exitgate_policy::decide::View;
-use exitgate_policy::model::WorkloadMapping;
-use exitgate_policy::snapshot::Workload;
+use exitgate_policy::model::{SourceAddresses, WorkloadMapping};
+use exitgate_policy::snapshot::{Snapshot, Workload};
 use ipnet::IpNet;
 
 use crate::limits::Share;
@@ -45,6 +47,8 @@ pub struct Identities {
     members: Vec<Arc<Member>>,
     mappings: Vec<Mapping>,
     users: HashMap<String, StoredHash>,
+    /// By address, where addresses are trusted. None: more than one workload has it.
+    addresses: HashMap<IpAddr, Option<usize>>,
 }
 
 /// A mapping that cannot be used.
@@ -94,7 +98,7 @@ pub fn local_workload() -> Workload {
 impl Identities {
     /// Builds the mappings; `member` gives the state of a workload, `base` is where relative files are looked up.
     pub fn build(
-        mappings: &[WorkloadMapping],
+        snapshot: &Snapshot,
         base: &Path,
         mut member: impl FnMut(Workload) -> Arc<Member>,
     ) -> Result<Self, IdentityError> {
@@ -102,8 +106,11 @@ impl Identities {
             members: Vec::new(),
             mappings: Vec::new(),
             users: HashMap::new(),
+            addresses: HashMap::new(),
         };
-        if mappings.is_empty() {
+        let mappings = &snapshot.settings.workloads;
+        let trusted = snapshot.settings.identity.source_addresses == SourceAddresses::Trusted;
+        if mappings.is_empty() && !trusted && snapshot.standalone {
             built.members.push(member(local_workload()));
             built.mappings.push(Mapping {
                 member: 0,
@@ -139,7 +146,23 @@ impl Identities {
             });
             built.members.push(member(workload_of(mapping)));
         }
+        if trusted {
+            built.trust(&snapshot.workloads, member);
+        }
         Ok(built)
+    }
+
+    fn trust(&mut self, workloads: &[Workload], mut member: impl FnMut(Workload) -> Arc<Member>) {
+        for workload in workloads.iter().filter(|w| !w.addresses.is_empty()) {
+            let index = self.members.len();
+            self.members.push(member(workload.clone()));
+            for address in &workload.addresses {
+                self.addresses
+                    .entry(address.to_canonical())
+                    .and_modify(|other| *other = None)
+                    .or_insert(Some(index));
+            }
+        }
     }
 
     /// Names the workload, or says why none can be named. The verified user, if any, comes with it.
@@ -174,6 +197,11 @@ impl Identities {
         let mut strong: Option<usize> = None;
         let mut by_source: Option<(usize, u8)> = None;
         let mut conflict = false;
+        match self.addresses.get(&source) {
+            Some(Some(member)) => by_source = Some((*member, IpNet::from(source).prefix_len())),
+            Some(None) => conflict = true,
+            None => {}
+        }
         for mapping in &self.mappings {
             let width = mapping
                 .sources

@@ -9,9 +9,18 @@ fn mapping(name: &str) -> WorkloadMapping {
 }
 
 fn identities(mappings: &[WorkloadMapping]) -> Identities {
-    let (set, _) = exitgate_policy::compile(&Snapshot::default());
+    let mut snapshot = Snapshot {
+        standalone: true,
+        ..Snapshot::default()
+    };
+    snapshot.settings.workloads = mappings.to_vec();
+    built(&snapshot)
+}
+
+fn built(snapshot: &Snapshot) -> Identities {
+    let (set, _) = exitgate_policy::compile(snapshot);
     let set = set.unwrap();
-    Identities::build(mappings, Path::new("/"), |workload| {
+    Identities::build(snapshot, Path::new("/"), |workload| {
         Arc::new(Member {
             view: set.view(&workload),
             workload: Arc::new(workload),
@@ -94,4 +103,53 @@ fn credentials_are_read_strictly() {
     ] {
         assert!(basic(bad).is_none());
     }
+}
+
+#[tokio::test]
+async fn trusted_addresses_name_workloads() {
+    let workload = |name: &str, addresses: &[&str]| Workload {
+        namespace: "ns".to_owned(),
+        name: name.to_owned(),
+        addresses: addresses.iter().map(|text| text.parse().unwrap()).collect(),
+        ..Workload::default()
+    };
+    let mut snapshot = Snapshot {
+        workloads: vec![
+            workload("one", &["192.0.2.7", "2001:db8::7"]),
+            workload("two", &["192.0.2.8", "192.0.2.9"]),
+            workload("three", &["192.0.2.9"]),
+        ],
+        ..Snapshot::default()
+    };
+    // Nobody said that addresses are trusted, and there is no workload that everything could belong to.
+    let unknown = who(&built(&snapshot), "192.0.2.7", &[]).await;
+    assert_eq!(unknown.unwrap_err(), Reason::IdentityUnknown);
+    snapshot.settings.identity.source_addresses = SourceAddresses::Trusted;
+    let ids = built(&snapshot);
+    assert_eq!(who(&ids, "192.0.2.7", &[]).await.unwrap(), "one");
+    assert_eq!(who(&ids, "::ffff:192.0.2.8", &[]).await.unwrap(), "two");
+    assert_eq!(who(&ids, "2001:db8::7", &[]).await.unwrap(), "one");
+    let refused = |source: &'static str| {
+        let ids = &ids;
+        async move { who(ids, source, &[]).await.unwrap_err() }
+    };
+    assert_eq!(refused("192.0.2.9").await, Reason::IdentityConflict);
+    assert_eq!(refused("192.0.2.10").await, Reason::IdentityUnknown);
+    // A workload's own address is narrower than a range, and a mapping of it must not say otherwise.
+    let mut range = mapping("range");
+    range.source = Some(SourceMatch {
+        cidrs: vec!["192.0.2.0/24".into()],
+    });
+    let mut same = mapping("same");
+    same.source = Some(SourceMatch {
+        cidrs: vec!["192.0.2.8".into()],
+    });
+    snapshot.settings.workloads = vec![range, same];
+    let ids = built(&snapshot);
+    assert_eq!(who(&ids, "192.0.2.7", &[]).await.unwrap(), "one");
+    assert_eq!(who(&ids, "192.0.2.10", &[]).await.unwrap(), "range");
+    assert_eq!(
+        who(&ids, "192.0.2.8", &[]).await.unwrap_err(),
+        Reason::IdentityConflict
+    );
 }

@@ -90,10 +90,25 @@ impl State {
         self.current.borrow().clone()
     }
 
+    /// Nothing is in force any more: everything is refused.
+    pub fn withdraw(&self) {
+        self.current.send_replace(None);
+    }
+
     /// Puts a snapshot in force, whole or not at all. Warnings are returned.
     pub fn apply(
         &self,
         snapshot: Snapshot,
+        secrets: &Secrets,
+    ) -> Result<(Arc<Live>, Vec<Problem>), ApplyError> {
+        self.apply_as(snapshot, None, secrets)
+    }
+
+    /// The same under a revision that whoever made the snapshot knows.
+    pub fn apply_as(
+        &self,
+        snapshot: Snapshot,
+        revision: Option<&str>,
         secrets: &Secrets,
     ) -> Result<(Arc<Live>, Vec<Problem>), ApplyError> {
         let (policy, problems) = compile(&snapshot);
@@ -103,9 +118,7 @@ impl State {
             return Err(ApplyError::Policy(problems));
         };
         let settings = Settings::read(&snapshot.settings)?;
-        let identities = Identities::build(&snapshot.settings.workloads, &self.base, |w| {
-            self.member(&policy, w)
-        })?;
+        let identities = Identities::build(&snapshot, &self.base, |w| self.member(&policy, w))?;
         let previous = self.current();
         let interception = Interception::build(
             &snapshot.settings.tls,
@@ -118,7 +131,7 @@ impl State {
             None => self.resolver(&snapshot.settings.dns)?,
         };
         let live = Arc::new(Live {
-            revision: policy.revision().into(),
+            revision: revision.unwrap_or(policy.revision()).into(),
             policy,
             settings,
             identities,

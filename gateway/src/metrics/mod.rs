@@ -12,6 +12,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
+use crate::control::metrics::Counts;
 use crate::reason::Reason;
 use crate::record::VerdictLabel;
 
@@ -44,6 +45,8 @@ pub struct Metrics {
     bytes: Family<DirectionLabel, Counter>,
     reloads: Family<ResultLabel, Counter>,
     certificates_rejected: Family<AlertLabel, Counter>,
+    /// The connection with the controller.
+    pub(crate) control: Counts,
     /// What opens TLS now.
     pub(crate) interception: interception::Current,
     /// Client connections that are open.
@@ -95,6 +98,8 @@ impl Metrics {
         );
         let interception = interception::Current::default();
         registry.register_collector(Box::new(interception.clone()));
+        let control = Counts::default();
+        control.register(&mut registry);
         let connections_active = Gauge::default();
         registry.register(
             "gateway_connections_active",
@@ -142,6 +147,7 @@ impl Metrics {
             bytes,
             reloads,
             certificates_rejected,
+            control,
             interception,
             connections_active,
             accept_errors,

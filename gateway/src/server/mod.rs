@@ -1,6 +1,7 @@
 //! A running gateway: its listeners, its life from binding to drained.
 
 mod accept;
+mod controlled;
 mod ports;
 
 use std::collections::VecDeque;
@@ -26,6 +27,7 @@ use crate::metrics::Metrics;
 use crate::origin;
 use crate::record::{Class, Overflow, Recorder, SinkConfig, Target, VerdictLabel};
 use crate::tls::{self, TlsError};
+pub use controlled::{Controlled, Early};
 
 /// After the drain time: for records of connections that are cut.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -189,13 +191,26 @@ pub struct Gateway {
 impl Gateway {
     /// Binds every listener, puts the snapshot in force and serves. `on_bound` is told each listener.
     pub fn start(
+        snapshot: Snapshot,
+        secrets: &Secrets,
+        options: &Options,
+        on_bound: impl FnMut(Bound),
+    ) -> Result<(Self, Vec<Problem>), StartError> {
+        let metrics = Arc::new(Metrics::new());
+        Self::start_beside(&[], metrics, snapshot, None, secrets, options, on_bound)
+    }
+
+    /// The same where some listeners stand already: what they are for is not bound again.
+    fn start_beside(
+        early: &[Bound],
+        metrics: Arc<Metrics>,
         mut snapshot: Snapshot,
+        revision: Option<&str>,
         secrets: &Secrets,
         options: &Options,
         mut on_bound: impl FnMut(Bound),
     ) -> Result<(Self, Vec<Problem>), StartError> {
         let spec = snapshot.settings.clone();
-        let metrics = Arc::new(Metrics::new());
         let sinks = sinks(spec.records.as_deref(), &options.base);
         let recorder =
             Arc::new(Recorder::start(sinks, metrics.clone()).map_err(StartError::Records)?);
@@ -209,25 +224,27 @@ impl Gateway {
             .as_ref()
             .map(|t| t.addresses.clone())
             .unwrap_or_default();
-        let wanted = [
+        let mut wanted = vec![
             (ListenerKind::Proxy, &spec.listeners.proxy),
             (ListenerKind::ProxyTls, &tls_addresses),
             (ListenerKind::Ready, &spec.listeners.ready),
             (ListenerKind::Metrics, &spec.listeners.metrics),
             (ListenerKind::Admin, &spec.listeners.admin),
         ];
+        wanted.retain(|(kind, _)| !early.iter().any(|bound| bound.kind == *kind));
         let mut bound = VecDeque::new();
         for (kind, configured) in wanted {
-            for address in addresses(kind, configured)? {
-                let listener = bind(kind.as_str(), address)?;
-                let address = listener.local_addr().unwrap_or(address);
-                bound.push_back((Bound { kind, address }, listener));
-            }
+            bound.extend(listen(kind, configured)?);
         }
-        let own: Vec<SocketAddr> = bound.iter().map(|(b, _)| b.address).collect();
+        let own: Vec<SocketAddr> = bound
+            .iter()
+            .map(|(bound, _)| bound)
+            .chain(early)
+            .map(|bound| bound.address)
+            .collect();
         snapshot.own_listeners.clone_from(&own);
         let state = State::new(&options.base);
-        let (live, problems) = state.apply(snapshot, secrets)?;
+        let (live, problems) = state.apply_as(snapshot, revision, secrets)?;
         metrics.interception.set(live.interception.as_ref());
         metrics
             .policy_loaded_at
@@ -273,7 +290,16 @@ impl Gateway {
     /// start.
     pub fn apply(
         &self,
+        snapshot: Snapshot,
+        secrets: &Secrets,
+    ) -> Result<(Arc<str>, Vec<Problem>), ApplyError> {
+        self.apply_as(snapshot, None, secrets)
+    }
+
+    fn apply_as(
+        &self,
         mut snapshot: Snapshot,
+        revision: Option<&str>,
         secrets: &Secrets,
     ) -> Result<(Arc<str>, Vec<Problem>), ApplyError> {
         snapshot.own_listeners.clone_from(&self.own);
@@ -285,7 +311,7 @@ impl Gateway {
                 );
             }
         }
-        let result = self.shared.state.apply(snapshot, secrets);
+        let result = self.shared.state.apply_as(snapshot, revision, secrets);
         self.shared.metrics.reloaded(result.is_ok());
         let (live, problems) = result?;
         let metrics = &self.shared.metrics;
@@ -353,6 +379,20 @@ impl Drop for Gateway {
             task.abort();
         }
     }
+}
+
+/// Binds what is configured for one purpose.
+fn listen(
+    kind: ListenerKind,
+    configured: &[String],
+) -> Result<Vec<(Bound, TcpListener)>, StartError> {
+    let mut bound = Vec::new();
+    for address in addresses(kind, configured)? {
+        let listener = bind(kind.as_str(), address)?;
+        let address = listener.local_addr().unwrap_or(address);
+        bound.push((Bound { kind, address }, listener));
+    }
+    Ok(bound)
 }
 
 fn addresses(kind: ListenerKind, configured: &[String]) -> Result<Vec<SocketAddr>, StartError> {

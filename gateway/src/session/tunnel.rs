@@ -147,10 +147,11 @@ async fn watch(shared: &Shared, mut live: Arc<Live>, mut standing: Standing) -> 
     let mut changes = shared.state.subscribe();
     loop {
         // Subscribed first, checked then: a revision that came in between is not missed.
-        if let Some(now) = changes.borrow_and_update().clone() {
+        let now = changes.borrow_and_update().clone();
+        let holds = now.is_some_and(|now| {
             live = now;
-        }
-        let holds = standing.holds(&live);
+            standing.holds(&live)
+        });
         let wait = if holds {
             let now = clock::unix_seconds();
             standing

@@ -27,6 +27,9 @@ pub struct EgressGatewaySpec {
     /// Which connections belong to which workload. Without any entry every connection belongs to `default/local`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub workloads: Vec<WorkloadMapping>,
+    /// What a connection's source address says about its workload.
+    #[serde(skip_serializing_if = "IdentitySettings::is_default")]
+    pub identity: IdentitySettings,
     /// How names are resolved.
     pub dns: Dns,
     /// A proxy that all connections are chained to.
@@ -191,6 +194,32 @@ pub struct ProxyUser {
 pub struct ClientCertificate {
     /// One of its subject alternative names: a DNS name or a URI.
     pub san: String,
+}
+
+/// What says which workload a connection belongs to, beside `workloads`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct IdentitySettings {
+    /// Trusted: a connection belongs to the workload whose address it comes from. Only where nobody can use another's
+    /// address on the way to the gateway, which the CNI has to prevent.
+    pub source_addresses: SourceAddresses,
+}
+
+impl IdentitySettings {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks like this")]
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Whether source addresses say who connects.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum SourceAddresses {
+    /// They say who connects.
+    Trusted,
+    /// They say nothing.
+    #[default]
+    Untrusted,
 }
 
 /// How names are resolved.

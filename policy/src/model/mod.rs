@@ -15,9 +15,10 @@ pub use conditions::{
 };
 pub use credential::{CredentialSource, CredentialSpec, SecretKeyRef};
 pub use gateway::{
-    ClientCertificate, DefaultAction, Dns, EgressGatewaySpec, Enforcement, EnforcementMode, Limits,
-    Listeners, Overflow, Parent, ProxyTls, ProxyUser, Ranges, RecordClass, RecordSink,
-    RecordVerdict, Scope, SinkType, SourceMatch, Timeouts, WorkloadMapping,
+    ClientCertificate, DefaultAction, Dns, EgressGatewaySpec, Enforcement, EnforcementMode,
+    IdentitySettings, Limits, Listeners, Overflow, Parent, ProxyTls, ProxyUser, Ranges,
+    RecordClass, RecordSink, RecordVerdict, Scope, SinkType, SourceAddresses, SourceMatch,
+    Timeouts, WorkloadMapping,
 };
 pub use policy::{
     Action, ClusterEgressPolicySpec, ClusterSubject, CredentialRef, EgressPolicySpec, Inject, Mode,
