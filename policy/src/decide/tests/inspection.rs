@@ -238,6 +238,88 @@ fn modes_by_tier() {
     }
 }
 
+/// An Alert with Inspect asks like any rule of its tier: it beats a Passthrough beside it, and yields to one above.
+#[test]
+fn alerts_that_ask_for_opening() {
+    let told = json!({"name": "told", "action": "Alert", "tls": {"mode": "Inspect"}, "http": {"methods": ["POST"]}});
+    let pass = |mode: &str| json!({"name": "pass", "action": "Pass", "to": {"hosts": ["ok.test"]}, "tls": {"mode": mode}});
+    let below = policy("p", json!([allow(json!({}))]));
+    for (rules, expected) in [
+        (json!([told]), "undecided Inspect"),
+        (json!([told, pass("Auto")]), "undecided Inspect"),
+        (json!([told, pass("Passthrough")]), "undecided Inspect"),
+        (json!([pass("Passthrough"), told]), "allow Relay"),
+    ] {
+        let snapshot = open([admin("a", 1, rules.clone()), below.clone()]);
+        let view = compiled(&snapshot).view(&workload());
+        assert_eq!(both(&hello(), &view), expected, "{rules}");
+        let mut exempt = snapshot;
+        exempt.settings.tls.exempt = vec!["ok.test".to_owned()];
+        let view = compiled(&exempt).view(&workload());
+        assert_eq!(both(&hello(), &view), "allow Relay", "{rules}");
+    }
+    let next = json!([{"name": "next", "action": "Next", "to": {"hosts": ["ok.test"]}, "tls": {"mode": "Passthrough"}}]);
+    let view = opened([admin("a", 1, next), admin("b", 2, json!([told])), below]);
+    assert_eq!(both(&hello(), &view), "undecided Inspect");
+}
+
+/// Where either way of an open rule leads to a rule that asks for opening, TLS is opened.
+#[test]
+fn opening_on_one_of_two_ways() {
+    let gets = json!({"name": "pass", "action": "Pass", "to": {"hosts": ["ok.test"]}, "http": {"methods": ["GET"]}});
+    let all = json!({"name": "all", "action": "Allow", "to": {"hosts": ["ok.test"]}});
+    let below = policy("p", json!([allow(json!({"tls": {"mode": "Inspect"}}))]));
+    let view = opened([admin("a", 1, json!([gets, all])), below.clone()]);
+    assert_eq!(both(&hello(), &view), "undecided Inspect");
+    // A set that has not loaded leaves both ways open for good.
+    for (mode, then, expected) in [
+        ("Inspect", json!([all]), "undecided Inspect"),
+        ("Inspect", json!([]), "undecided Inspect"),
+        ("Auto", json!([all]), "undecided Inspect"),
+    ] {
+        let mut rules = json!([{"name": "pass", "action": "Pass", "to": {"hostSets": ["s"]}, "tls": {"mode": mode}}]);
+        rules
+            .as_array_mut()
+            .unwrap()
+            .extend(then.as_array().unwrap().clone());
+        let mut snapshot = open([admin("a", 1, rules), below.clone()]);
+        snapshot.sets = vec![SetResource {
+            namespace: None,
+            name: "s".to_owned(),
+            content: SetContent::Unavailable,
+        }];
+        let view = compiled(&snapshot).view(&workload());
+        assert_eq!(both(&hello(), &view), expected, "{mode} {then}");
+    }
+}
+
+/// Expressions about what is inside are as much content as methods are.
+#[test]
+fn modes_act_where_all_but_content_holds() {
+    for (more, expected) in [
+        (
+            json!({"when": "request.method == 'GET'"}),
+            "undecided Inspect",
+        ),
+        (
+            json!({"not": {"http": {"methods": ["GET"]}}}),
+            "undecided Inspect",
+        ),
+        (json!({"when": "port == 444"}), "allow Relay"),
+        (json!({"not": {"to": {"ports": [443]}}}), "allow Relay"),
+    ] {
+        let mut pass = json!({"name": "pass", "action": "Pass", "to": {"hosts": ["ok.test"]}, "tls": {"mode": "Inspect"}});
+        for (key, value) in more.as_object().unwrap() {
+            pass[key] = value.clone();
+        }
+        let view = opened([
+            admin("a", 1, json!([pass])),
+            policy("p", json!([allow(json!({}))])),
+        ]);
+        assert_eq!(both(&hello(), &view), expected, "{more}");
+    }
+}
+
 #[test]
 fn a_passthrough_that_is_pending_does_not_refuse_early() {
     let view = opened([
