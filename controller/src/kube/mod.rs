@@ -5,14 +5,20 @@
 //! [`Statuses`] decides what is written into their status and when, [`hold`] keeps the Lease of the one writer.
 
 mod accepted;
+mod admission;
 mod event;
+mod lease;
+mod status;
 mod token;
 mod watch;
 
 pub use accepted::{AcceptedError, pack, unpack};
+pub use admission::{Judge, Webhook};
 pub use event::{
     AcceptedSpec, Document, Event, Invalid, Namespace, Node, Object, ObjectKey, Pod, Sink, Watched,
 };
+pub use lease::{Lease, LeaseError, hold};
+pub use status::{PERIOD, Report, Statement, Statuses, next, write_statuses};
 pub use token::{AUDIENCE, Caller, TokenError, TokenReviewer};
 pub use watch::watch;
 

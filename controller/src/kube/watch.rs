@@ -147,13 +147,7 @@ pub(super) fn document(
         .get_mut("spec")
         .map(Value::take)
         .unwrap_or_default();
-    let envelope = |spec: &Value| {
-        let mut metadata = json!({"name": &key.name});
-        if let (Some(namespace), Some(fields)) = (&key.namespace, metadata.as_object_mut()) {
-            fields.insert("namespace".to_owned(), json!(namespace));
-        }
-        json!({"apiVersion": format!("{GROUP}/{VERSION}"), "kind": kind.as_str(), "metadata": metadata, "spec": spec})
-    };
+    let envelope = |spec: &Value| envelope(kind, key.namespace.as_deref(), &key.name, spec);
     let accepted = status.accepted.as_ref().and_then(|form| {
         // Read as strictly as a new form: an older controller may have accepted what this one does not know.
         let spec = unpack(form)
@@ -199,6 +193,15 @@ pub(super) fn document(
             accepted,
         })),
     })
+}
+
+/// The document that an object would be in a file: of its metadata only what names it, the rest is not ours to read.
+pub(super) fn envelope(kind: Kind, namespace: Option<&str>, name: &str, spec: &Value) -> Value {
+    let mut metadata = json!({"name": name});
+    if let (Some(namespace), Some(fields)) = (namespace, metadata.as_object_mut()) {
+        fields.insert("namespace".to_owned(), json!(namespace));
+    }
+    json!({"apiVersion": format!("{GROUP}/{VERSION}"), "kind": kind.as_str(), "metadata": metadata, "spec": spec})
 }
 
 fn namespaces(client: &Client) -> Events {
