@@ -26,6 +26,7 @@ TITLES = {
     "idle": "Idle tunnels",
     "tls-http1": "GET inside opened TLS, HTTP/1.1 keep-alive",
     "tls-http2": "GET inside opened TLS, HTTP/2",
+    "tls-http2-many": "GET inside opened TLS, HTTP/2, a hundred at a time on each of 4 connections",
     "forward-rps@1": "Plain HTTP GET, keep-alive, all parties on one CPU",
     "tls-http1@1": "GET inside opened TLS, HTTP/1.1 keep-alive, all parties on one CPU",
     "tls-new": "New opened connection, one GET, the leaf cached",

@@ -148,6 +148,7 @@ MODES = {
     "forward-rps": (HTTP, ["--workers", "32"], 0, False),
     "tls-http1": (OPENED, ["--workers", "16"], 0, False),
     "tls-http2": (["direct", "bare relay", "Exitgate (opening TLS)"], ["--workers", "16"], 0, False),
+    "tls-http2-many": (["direct", "bare relay", "Exitgate (opening TLS)"], ["--workers", "4"], 0, False),
     # The same without wake-ups across CPUs, which cost more in a virtual machine than the work.
     "forward-rps@1": (HTTP, ["--workers", "32"], 0, True),
     "tls-http1@1": (OPENED, ["--workers", "16"], 0, True),

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::net::TcpStream;
-use tokio::task::spawn_local;
+use tokio::task::{JoinSet, spawn_local};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 /// Which name each connection asks for.
@@ -137,4 +137,28 @@ pub(crate) async fn http2(c: Rc<Context>) {
         };
         c.record(started, r.await).await;
     }
+}
+
+/// Requests on one HTTP/2 connection for each worker, a hundred at a time.
+pub(crate) async fn http2_many(c: Rc<Context>) {
+    let uri = format!("https://{}:{}/bench", c.o.host, c.o.base + origin::HTTPS);
+    let send = match open_h2(&c).await {
+        Ok(send) => send,
+        Err(e) => return c.record(Instant::now(), Err(e)).await,
+    };
+    let mut all = JoinSet::new();
+    for _ in 0..100 {
+        let (c, send, uri) = (Rc::clone(&c), send.clone(), uri.clone());
+        all.spawn_local(async move {
+            while c.run.take() {
+                let started = Instant::now();
+                let r = async {
+                    let mut send = send.clone().ready().await.map_err(io::Error::other)?;
+                    exchange_h2(&mut send, &uri).await
+                };
+                c.record(started, r.await).await;
+            }
+        });
+    }
+    while all.join_next().await.is_some() {}
 }

@@ -34,6 +34,8 @@ pub(crate) enum Mode {
     TlsHttp1,
     /// The same over HTTP/2
     TlsHttp2,
+    /// The same with a hundred requests at a time on each connection
+    TlsHttp2Many,
     /// A new connection and a handshake for each GET; the origin closes after each answer
     TlsNew,
     /// The same with an origin that keeps connections and sessions
@@ -124,6 +126,7 @@ async fn drive(c: &Rc<Context>) -> Value {
             Mode::Get => workers.spawn_local(modes::get(c)),
             Mode::TlsHttp1 => workers.spawn_local(https::http1(c)),
             Mode::TlsHttp2 => workers.spawn_local(https::http2(c)),
+            Mode::TlsHttp2Many => workers.spawn_local(https::http2_many(c)),
             Mode::TlsNew => workers.spawn_local(https::new(c, origin::HTTPS_ONCE, Names::One)),
             Mode::TlsNewReuse => workers.spawn_local(https::new(c, origin::HTTPS, Names::One)),
             Mode::TlsNewName => {

@@ -134,6 +134,16 @@ impl World {
         upstream: Upstream,
         redial: Option<Redial>,
     ) -> (DuplexStream, JoinHandle<()>) {
+        let (near, serving) = self.lend(Arc::new(upstream), redial);
+        (near, tokio::spawn(async move { drop(serving.await) }))
+    }
+
+    /// The same with a connection to the origin that is given back.
+    pub(super) fn lend(
+        &self,
+        upstream: Arc<Upstream>,
+        redial: Option<Redial>,
+    ) -> (DuplexStream, JoinHandle<Arc<Upstream>>) {
         let (near, far) = tokio::io::duplex(PIPE);
         let peer = "127.0.0.1:40000".parse().unwrap();
         let mut tunnel = self
@@ -145,12 +155,11 @@ impl World {
             client: far,
             peer,
             standing: self.standing(),
-            upstream: Arc::new(upstream),
+            upstream,
             redial,
             tunnel,
         };
-        let serving = serve(self.shared.clone(), opened);
-        (near, tokio::spawn(async move { drop(serving.await) }))
+        (near, tokio::spawn(serve(self.shared.clone(), opened)))
     }
 
     /// A client of an origin that answers with `handler`.

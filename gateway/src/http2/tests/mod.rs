@@ -5,6 +5,7 @@
     reason = "tests"
 )]
 
+mod driving;
 mod heads;
 mod kit;
 mod peers;
