@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, sleep, timeout};
 
+use super::unseen::{self, Refusal};
 use super::wire::{Watched, Wire};
 use super::{Opened, Redial, Upstream, limits, stream};
 use crate::dial::DialError;
@@ -73,6 +74,34 @@ impl Common {
         }
         record.fields.port = Some(self.standing.facts.port);
         record
+    }
+
+    /// Streams that the library refused have their records too.
+    fn note_refused(&self) {
+        for Refusal { stream, end } in self.wire.refused() {
+            let live = self.shared.state.current();
+            let mut record = self.record(live.as_ref());
+            let (reason, what) = match end {
+                unseen::End::Answered => {
+                    record.fields.status = Some(431);
+                    (
+                        Reason::HeadTooLarge,
+                        "its header section is too large".to_owned(),
+                    )
+                }
+                unseen::End::Reset(h2::Reason::REFUSED_STREAM) => (
+                    Reason::Limit,
+                    "more streams at once than were offered".to_owned(),
+                ),
+                unseen::End::Reset(code) => {
+                    (Reason::BadRequest, format!("it was reset with {code:?}"))
+                }
+                unseen::End::Unknown => (Reason::BadRequest, "it was reset".to_owned()),
+            };
+            record.fields.detail = Some(format!("stream {stream} is not a request: {what}"));
+            record.fields.closed_by = Some(ClosedBy::Gateway);
+            record.end(VerdictLabel::Deny, reason);
+        }
     }
 
     /// The workload under a revision.
@@ -265,6 +294,7 @@ where
         loop {
             match connection.poll_accept(cx) {
                 Poll::Ready(Some(Ok((request, respond)))) => {
+                    common.wire.accepted(respond.stream_id().as_u32());
                     open.push(stream::serve(common, request, respond));
                 }
                 Poll::Ready(ended) => {
@@ -286,6 +316,7 @@ where
                 }
             }
         }
+        common.note_refused();
         if common.wire.flooded() {
             return Poll::Ready(End::Flooded);
         }
@@ -350,5 +381,6 @@ where
         Poll::Ready(())
     })
     .await;
+    common.note_refused();
     end
 }

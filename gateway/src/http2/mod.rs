@@ -12,6 +12,7 @@ mod limits;
 mod pump;
 mod stream;
 mod told;
+mod unseen;
 mod upgraded;
 mod upstream;
 mod wire;

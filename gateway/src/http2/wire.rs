@@ -8,16 +8,24 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
+use h2::Reason as Code;
+use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Duration, Instant};
 
+use super::unseen::{End, Refusal, Unseen};
+
 const PREFACE: usize = 24;
 const HEADER: usize = 9;
+/// The payload of a reset.
+const CODE: usize = 4;
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
 const PING: u8 = 6;
 const CONTINUATION: u8 = 9;
+/// A stream's number, without the reserved bit.
+const STREAM: u32 = 0x7fff_ffff;
 const ACK: u8 = 1;
 const END_HEADERS: u8 = 4;
 
@@ -38,6 +46,7 @@ pub(super) struct Wire {
     head_since: AtomicU64,
     earned: AtomicU64,
     flooded: AtomicBool,
+    unseen: Mutex<Unseen>,
 }
 
 impl Wire {
@@ -48,6 +57,7 @@ impl Wire {
             head_since: AtomicU64::new(0),
             earned: AtomicU64::new(0),
             flooded: AtomicBool::new(false),
+            unseen: Mutex::default(),
         }
     }
 
@@ -79,6 +89,16 @@ impl Wire {
     /// The peer sent more than its budget of frames without content.
     pub(super) fn flooded(&self) -> bool {
         self.flooded.load(Ordering::Relaxed)
+    }
+
+    /// The library handed a client's stream over.
+    pub(super) fn accepted(&self, stream: u32) {
+        self.unseen.lock().accepted(stream);
+    }
+
+    /// Streams that it has refused since the last call instead.
+    pub(super) fn refused(&self) -> Vec<Refusal> {
+        self.unseen.lock().take()
     }
 }
 
@@ -129,6 +149,8 @@ struct Scanner {
     have: usize,
     /// The header block that has begun is not complete.
     open_head: bool,
+    /// The stream that it belongs to.
+    head_of: Option<u32>,
     control: Budget,
     resets: Budget,
 }
@@ -140,6 +162,7 @@ impl Scanner {
             header: [0; HEADER],
             have: 0,
             open_head: false,
+            head_of: None,
             control: Budget::new(now),
             resets: Budget::new(now),
         }
@@ -152,6 +175,9 @@ impl Scanner {
             let skipped = self.skip.min(bytes.len());
             self.skip -= skipped;
             bytes = bytes.get(skipped..).unwrap_or_default();
+            if self.skip == 0 && self.have == 0 {
+                self.close_head(wire);
+            }
             while self.have < HEADER {
                 let (Some((byte, rest)), Some(place)) =
                     (bytes.split_first(), self.header.get_mut(self.have))
@@ -165,6 +191,9 @@ impl Scanner {
             if self.have == HEADER {
                 self.have = 0;
                 within &= self.frame(wire);
+                if self.skip == 0 {
+                    self.close_head(wire);
+                }
             }
         }
         let mid_head = self.open_head && (self.skip > 0 || self.have > 0 || !self.ends_head());
@@ -175,13 +204,23 @@ impl Scanner {
         within
     }
 
+    /// After the last byte of a frame: the head that it ends is complete.
+    fn close_head(&mut self, wire: &Wire) {
+        if self.head_of.is_some()
+            && self.ends_head()
+            && let Some(stream) = self.head_of.take()
+        {
+            wire.unseen.lock().opened(stream);
+        }
+    }
+
     fn ends_head(&self) -> bool {
         let [_, _, _, kind, flags, ..] = self.header;
         matches!(kind, HEADERS | CONTINUATION) && flags & END_HEADERS != 0
     }
 
     fn frame(&mut self, wire: &Wire) -> bool {
-        let [high, middle, low, kind, flags, ..] = self.header;
+        let [high, middle, low, kind, flags, stream @ ..] = self.header;
         let length = u32::from_be_bytes([0, high, middle, low]);
         self.skip = length as usize;
         self.open_head = matches!(kind, HEADERS | CONTINUATION);
@@ -191,6 +230,7 @@ impl Scanner {
                 true
             }
             HEADERS => {
+                self.head_of = Some(u32::from_be_bytes(stream) & STREAM);
                 self.control.earn(PER_HEAD);
                 true
             }
@@ -209,25 +249,77 @@ impl Scanner {
     }
 }
 
+/// Finds in the bytes to a client which streams are ended or answered.
+#[derive(Debug, Default)]
+struct Listener {
+    skip: usize,
+    header: [u8; HEADER + CODE],
+    have: usize,
+}
+
+impl Listener {
+    fn scan(&mut self, mut bytes: &[u8], wire: &Wire) {
+        while !bytes.is_empty() {
+            let skipped = self.skip.min(bytes.len());
+            self.skip -= skipped;
+            bytes = bytes.get(skipped..).unwrap_or_default();
+            while let (false, Some((byte, rest)), Some(place)) = (
+                self.is_whole(),
+                bytes.split_first(),
+                self.header.get_mut(self.have),
+            ) {
+                *place = *byte;
+                self.have += 1;
+                bytes = rest;
+            }
+            if self.is_whole() {
+                self.frame(wire);
+            }
+        }
+    }
+
+    /// Whether the header is there, and with a reset its code.
+    fn is_whole(&self) -> bool {
+        let [_, _, _, kind, ..] = self.header;
+        self.have >= HEADER && (kind != RST_STREAM || self.have >= HEADER + CODE)
+    }
+
+    fn frame(&mut self, wire: &Wire) {
+        let [high, middle, low, kind, _, s0, s1, s2, s3, code @ ..] = self.header;
+        let length = u32::from_be_bytes([0, high, middle, low]) as usize;
+        self.skip = (length + HEADER).saturating_sub(self.have);
+        self.have = 0;
+        let end = match kind {
+            RST_STREAM => End::Reset(Code::from(u32::from_be_bytes(code))),
+            HEADERS => End::Answered,
+            _ => return,
+        };
+        let stream = u32::from_be_bytes([s0, s1, s2, s3]) & STREAM;
+        wire.unseen.lock().told(stream, end);
+    }
+}
+
 /// A connection whose peer is watched.
 pub(super) struct Watched<I> {
     io: I,
     wire: Arc<Wire>,
     scanner: Scanner,
+    /// On a client's connection.
+    listener: Option<Listener>,
 }
 
 impl<I> Watched<I> {
     /// A client's connection, which begins with the preface.
     pub(super) fn client(io: I) -> (Self, Arc<Wire>) {
-        Self::new(io, PREFACE)
+        Self::new(io, PREFACE, Some(Listener::default()))
     }
 
     /// An origin's connection.
     pub(super) fn origin(io: I) -> (Self, Arc<Wire>) {
-        Self::new(io, 0)
+        Self::new(io, 0, None)
     }
 
-    fn new(io: I, skip: usize) -> (Self, Arc<Wire>) {
+    fn new(io: I, skip: usize, listener: Option<Listener>) -> (Self, Arc<Wire>) {
         let wire = Arc::new(Wire::new());
         let scanner = Scanner::new(skip, wire.started);
         (
@@ -235,9 +327,21 @@ impl<I> Watched<I> {
                 io,
                 wire: wire.clone(),
                 scanner,
+                listener,
             },
             wire,
         )
+    }
+}
+
+impl<I> Watched<I> {
+    /// At most `length` of these bytes went out; returns how many.
+    fn sent(&mut self, bytes: &[u8], length: usize) -> usize {
+        let bytes = bytes.get(..length).unwrap_or(bytes);
+        if let Some(listener) = &mut self.listener {
+            listener.scan(bytes, &self.wire);
+        }
+        bytes.len()
     }
 }
 
@@ -269,7 +373,12 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Watched<I> {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().io).poll_write(cx, buf)
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.io).poll_write(cx, buf);
+        if let Poll::Ready(Ok(length)) = &written {
+            this.sent(buf, *length);
+        }
+        written
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -289,7 +398,15 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Watched<I> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().io).poll_write_vectored(cx, bufs)
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.io).poll_write_vectored(cx, bufs);
+        if let Poll::Ready(Ok(length)) = &written {
+            let mut left = *length;
+            for buf in bufs {
+                left -= this.sent(buf, left);
+            }
+        }
+        written
     }
 }
 
@@ -336,6 +453,50 @@ mod tests {
             wire.moved();
             assert!(scanner.scan(&frame(8, 0, &[0; 4]), &wire));
             assert!(scanner.scan(&frame(8, 0, &[0; 4]), &wire));
+        }
+    }
+
+    #[test]
+    fn a_stream_that_is_told_off_before_it_is_accepted_was_refused() {
+        for step in [1, 5, 13, 4096] {
+            let wire = Wire::new();
+            let mut scanner = Scanner::new(PREFACE, Instant::now());
+            let mut bytes = vec![b'x'; PREFACE];
+            let mut to = |stream: u8, mut frame: Vec<u8>| {
+                frame[8] = stream;
+                bytes.extend(frame);
+            };
+            to(1, frame(HEADERS, END_HEADERS, b"abc"));
+            to(3, frame(HEADERS, 0, b"abc"));
+            to(3, frame(CONTINUATION, END_HEADERS, b""));
+            to(5, frame(HEADERS, END_HEADERS, b""));
+            to(7, frame(HEADERS, END_HEADERS, b"not all of it"));
+            bytes.pop();
+            for part in bytes.chunks(step) {
+                scanner.scan(part, &wire);
+            }
+            wire.accepted(1);
+            let mut listener = Listener::default();
+            let mut bytes = Vec::new();
+            let mut to = |stream: u8, mut frame: Vec<u8>| {
+                frame[8] = stream;
+                bytes.extend(frame);
+            };
+            to(1, frame(HEADERS, END_HEADERS, b"answer"));
+            to(1, frame(DATA, 0, &[3; 100]));
+            to(3, frame(RST_STREAM, 0, &[0, 0, 0, 7]));
+            to(5, frame(HEADERS, END_HEADERS, b"answer"));
+            to(5, frame(RST_STREAM, 0, &[0, 0, 0, 1]));
+            to(7, frame(RST_STREAM, 0, &[0, 0, 0, 1]));
+            for part in bytes.chunks(step) {
+                listener.scan(part, &wire);
+            }
+            let refused = wire.refused();
+            let refused: Vec<_> = refused.iter().map(|one| (one.stream, one.end)).collect();
+            assert_eq!(
+                refused,
+                [(3, End::Reset(Code::REFUSED_STREAM)), (5, End::Answered)]
+            );
         }
     }
 

@@ -165,6 +165,95 @@ async fn a_window_that_stays_shut_is_idle() {
     assert_eq!(records[0]["traffic"]["bytes_in"], 10);
 }
 
+/// A field in the literal form, both texts shorter than 127 bytes.
+fn literal(name: &str, value: &str) -> Vec<u8> {
+    let mut out = vec![0];
+    for text in [name, value] {
+        out.push(u8::try_from(text.len()).unwrap());
+        out.extend_from_slice(text.as_bytes());
+    }
+    out
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_the_library_refuses_has_a_record() {
+    let world = World::new();
+    let mut builder = server::Builder::new();
+    builder.max_concurrent_streams(2);
+    // It answers one request, and keeps the others waiting.
+    let answer = |request: Request<RecvStream>, respond: SendResponse<Bytes>| async move {
+        if request.uri().path() == "/open/x" {
+            std::future::pending::<()>().await;
+        }
+        mirror(request, respond).await;
+    };
+    let upstream = upstream(origin(&builder, answer)).await;
+    let (mut io, gateway) = world.serve(upstream, None);
+    let repeated = [&request(0)[9..], &[0x87]].concat();
+    let mut heavy = request(0)[9..].to_vec();
+    for _ in 0..1000 {
+        heavy.extend(literal("x-mine", &"a".repeat(100)));
+    }
+    let mut bytes = PREFACE.to_vec();
+    bytes.extend(frame(4, 0, 0, &[]));
+    // A second scheme, after the last regular pseudo-field.
+    bytes.extend(frame(1, 5, 1, &repeated));
+    bytes.extend(frame(1, 1, 3, &heavy[..16_000]));
+    for (at, piece) in heavy[16_000..].chunks(16_000).enumerate() {
+        let last = 16_000 * (at + 2) >= heavy.len();
+        bytes.extend(frame(9, if last { 4 } else { 0 }, 3, piece));
+    }
+    let (mut read, mut write) = tokio::io::split(&mut io);
+    // Two wait for the origin, which is all that it takes at once.
+    let waiting = [5, 7, 9].map(request).concat();
+    for (bytes, told) in [
+        // The head of its 431.
+        (bytes, vec![1, 5, 0, 0, 0, 3]),
+        (waiting, frame(3, 0, 9, &[0, 0, 0, 7])),
+    ] {
+        let (sent, ()) = tokio::join!(write.write_all(&bytes), async {
+            let mut got = Vec::new();
+            while !got.windows(told.len()).any(|part| part == told) {
+                assert!(read.read_buf(&mut got).await.unwrap() > 0, "{got:?}");
+            }
+        });
+        sent.unwrap();
+    }
+    drop(io);
+    gateway.await.unwrap();
+    let records = world.records();
+    let mut shown: Vec<_> = records
+        .iter()
+        .map(|record| {
+            let of = |name: &str| record["exitgate"][name].as_str().unwrap_or("").to_owned();
+            (of("verdict"), of("reason"), of("detail"))
+        })
+        .collect();
+    shown.sort();
+    let refused = |reason: &str, detail: &str| ("deny".into(), reason.into(), detail.into());
+    let gone = || ("error".into(), "client-gone".into(), String::new());
+    assert_eq!(
+        shown,
+        [
+            refused(
+                "bad-request",
+                "stream 1 is not a request: it was reset with PROTOCOL_ERROR"
+            ),
+            refused(
+                "head-too-large",
+                "stream 3 is not a request: its header section is too large"
+            ),
+            refused(
+                "limit",
+                "stream 9 is not a request: more streams at once than were offered"
+            ),
+            gone(),
+            gone(),
+        ],
+        "{records:#?}"
+    );
+}
+
 async fn slow(request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
     let path = request.uri().path();
     let seconds: u64 = path.rsplit('/').next().unwrap().parse().unwrap_or(0);
