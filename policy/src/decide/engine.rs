@@ -269,16 +269,17 @@ impl View {
         };
         match consistency(context) {
             Consistency::Whole => {}
+            // What could have been allowed fails by its names: that no rule may match in the end is not why.
             Consistency::Broken(reason) => {
                 for kind in [Kind::Allow, Kind::AllowWithoutSni] {
                     if let Some(win) = outcomes.remove(kind) {
-                        outcomes.add(Kind::Deny, deny(win, reason));
+                        outcomes.set(Kind::Deny, deny(win, reason));
                     }
                 }
             }
             Consistency::NoSni => {
                 if let Some(win) = outcomes.remove(Kind::Allow) {
-                    outcomes.add(Kind::Deny, deny(win, Reason::SniMissing));
+                    outcomes.set(Kind::Deny, deny(win, Reason::SniMissing));
                 }
             }
             Consistency::Open => {

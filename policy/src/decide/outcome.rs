@@ -49,6 +49,13 @@ impl Outcomes {
         }
     }
 
+    /// Makes an outcome possible, for this cause whatever it was before.
+    pub(super) fn set(&mut self, kind: Kind, win: Win) {
+        if let Some(slot) = self.0.get_mut(kind as usize) {
+            *slot = Some(win);
+        }
+    }
+
     pub(super) fn get(&self, kind: Kind) -> Option<Win> {
         self.0.get(kind as usize).copied().flatten()
     }
