@@ -12,7 +12,6 @@ pub(crate) struct Credential {
     pub(crate) name: Arc<str>,
     /// In lower case.
     pub(crate) header: Arc<str>,
-    pub(crate) prefix: Arc<str>,
     /// Where it may be sent.
     pub(crate) hosts: Patterns,
 }
@@ -101,7 +100,6 @@ impl Compiler {
             namespace: resource.namespace.as_str().into(),
             name: resource.name.as_str().into(),
             header: header.into(),
-            prefix: prefix.into(),
             hosts: values::patterns(patterns),
         }
     }

@@ -149,7 +149,6 @@ pub(super) fn injections(view: &View, context: &Context<'_>, now: u64) -> Vec<In
                 namespace: credential.namespace.clone(),
                 name: credential.name.clone(),
                 header: credential.header.clone(),
-                prefix: credential.prefix.clone(),
             });
         }
     }

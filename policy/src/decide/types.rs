@@ -214,8 +214,6 @@ pub struct Injection {
     pub name: Arc<str>,
     /// The header that is set or replaced, in lower case.
     pub header: Arc<str>,
-    /// Text before the value.
-    pub prefix: Arc<str>,
 }
 
 /// A policy that selects a workload.

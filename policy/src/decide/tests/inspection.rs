@@ -370,11 +370,10 @@ fn credentials() {
         namespace,
         name,
         header,
-        prefix,
     } = &decision.inject[0];
     assert_eq!(
-        (&**namespace, &**name, &**header, &**prefix),
-        ("default", "k", "authorization", "Bearer ")
+        (&**namespace, &**name, &**header),
+        ("default", "k", "authorization")
     );
     assert_eq!(get().says(&one), "deny inject-impossible");
     // Not before the request is there.
