@@ -220,6 +220,18 @@ impl Trust {
         })
     }
 
+    /// Whether the handshake is signed by the certificate's key.
+    fn signed(
+        &self,
+        check: impl FnOnce(&WebPkiSupportedAlgorithms) -> Result<HandshakeSignatureValid, Error>,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        match self.mode {
+            // Anyone may answer for such a host: whose key signs this says nothing.
+            Mode::Skip => Ok(HandshakeSignatureValid::assertion()),
+            Mode::Verify => check(&self.algorithms),
+        }
+    }
+
     /// The stapled status, and until when it holds.
     fn staple(
         &self,
@@ -358,11 +370,7 @@ impl ServerCertVerifier for Trust {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        match self.mode {
-            // Anyone may answer for such a host: whose key signs this says nothing.
-            Mode::Skip => Ok(HandshakeSignatureValid::assertion()),
-            Mode::Verify => verify_tls12_signature(message, certificate, signed, &self.algorithms),
-        }
+        self.signed(|all| verify_tls12_signature(message, certificate, signed, all))
     }
 
     fn verify_tls13_signature(
@@ -371,10 +379,7 @@ impl ServerCertVerifier for Trust {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        match self.mode {
-            Mode::Skip => Ok(HandshakeSignatureValid::assertion()),
-            Mode::Verify => verify_tls13_signature(message, certificate, signed, &self.algorithms),
-        }
+        self.signed(|all| verify_tls13_signature(message, certificate, signed, all))
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
