@@ -240,6 +240,10 @@ pub(super) async fn run(
     let response = match answered {
         Ok(response) => response,
         Err(Trouble::Origin(error)) => {
+            if let Some(refusal) = upstream.wire().refusal() {
+                asked.record.fields.detail = Some(refusal.to_string());
+                return Ended::Refuse(refusal.reason());
+            }
             // An origin that has answered, be it in passing, has the request.
             if asked.interim == 0
                 && let Some(ended) = lost(asked, &error, &mut upload, &mut held, body)

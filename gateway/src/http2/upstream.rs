@@ -17,6 +17,7 @@ use tokio::time::{Instant, timeout};
 
 use super::limits;
 use super::wire::{Watched, Wire};
+use crate::dial::DialError;
 use crate::origin::{Certificate, PoolKey, Shared};
 use crate::reason::Reason;
 
@@ -54,7 +55,7 @@ impl Upstream {
         io: I,
         address: SocketAddr,
         deadline: Duration,
-    ) -> Result<Self, Reason>
+    ) -> Result<Self, DialError>
     where
         I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
@@ -69,9 +70,19 @@ impl Upstream {
             settled(&send, &mut connection).await?;
             Ok::<_, Reason>((send, connection))
         };
-        let (send, connection) = timeout(deadline, opening)
-            .await
-            .map_err(|_| Reason::DialTimeout)??;
+        let opened = timeout(deadline, opening).await;
+        let (send, connection) = opened
+            .unwrap_or(Err(Reason::DialTimeout))
+            .map_err(|reason| match wire.refusal() {
+                Some(refusal) => DialError {
+                    reason: refusal.reason(),
+                    detail: refusal.to_string(),
+                },
+                None => DialError {
+                    reason,
+                    detail: String::new(),
+                },
+            })?;
         let extended = send.is_extended_connect_protocol_enabled();
         let streams = u32::try_from(send.current_max_send_streams()).unwrap_or(u32::MAX);
         let ended = Arc::new(AtomicBool::new(false));

@@ -14,6 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Duration, Instant};
 
 use super::unseen::{End, Refusal, Unseen};
+use crate::origin::OriginFailure;
 
 const PREFACE: usize = 24;
 const HEADER: usize = 9;
@@ -47,6 +48,8 @@ pub(super) struct Wire {
     earned: AtomicU64,
     flooded: AtomicBool,
     unseen: Mutex<Unseen>,
+    /// Why the peer wants nothing to do with us, which TLS 1.3 says after the handshake.
+    refusal: Mutex<Option<OriginFailure>>,
 }
 
 impl Wire {
@@ -58,6 +61,7 @@ impl Wire {
             earned: AtomicU64::new(0),
             flooded: AtomicBool::new(false),
             unseen: Mutex::default(),
+            refusal: Mutex::default(),
         }
     }
 
@@ -89,6 +93,11 @@ impl Wire {
     /// The peer sent more than its budget of frames without content.
     pub(super) fn flooded(&self) -> bool {
         self.flooded.load(Ordering::Relaxed)
+    }
+
+    /// Why an origin refused the connection after its handshake.
+    pub(super) fn refusal(&self) -> Option<OriginFailure> {
+        self.refusal.lock().clone()
     }
 
     /// The library handed a client's stream over.
@@ -358,6 +367,13 @@ impl<I: AsyncRead + Unpin> AsyncRead for Watched<I> {
         }
         let before = buf.filled().len();
         let read = Pin::new(&mut this.io).poll_read(cx, buf);
+        // The library keeps the kind of an error only.
+        if this.listener.is_none()
+            && let Poll::Ready(Err(error)) = &read
+            && let Some(refusal) = OriginFailure::of_read(error)
+        {
+            *this.wire.refusal.lock() = Some(refusal);
+        }
         let new = buf.filled().get(before..).unwrap_or_default();
         if !this.scanner.scan(new, &this.wire) {
             this.wire.flooded.store(true, Ordering::Relaxed);

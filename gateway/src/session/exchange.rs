@@ -15,6 +15,8 @@ use crate::http1::{
     UpgradeMode, Version, check_switch, parse_response, write_request_head, write_response_head,
 };
 use crate::net::OriginIo;
+use crate::origin::OriginFailure;
+use crate::reason::Reason;
 
 /// A connection to an origin.
 pub(super) struct Upstream {
@@ -62,6 +64,8 @@ pub(super) enum Ended {
 pub(super) enum Failure {
     /// The origin closed or broke off before one byte of a response.
     NoResponse,
+    /// The origin refused us after the handshake, as TLS 1.3 has it.
+    TurnedAway(Reason),
     /// The origin broke off later.
     UpstreamBroke,
     /// The origin's message is malformed.
@@ -382,6 +386,10 @@ async fn read_head(
         buf.reserve(4096);
         match body::patient(terms.idle, sent, from.read_buf(buf)).await {
             None => return Err(Failure::Idle),
+            Some(Err(error)) if let Some(refusal) = OriginFailure::of_read(&error) => {
+                received.detail = Some(refusal.to_string());
+                return Err(Failure::TurnedAway(refusal.reason()));
+            }
             Some(Err(_) | Ok(0)) if buf.is_empty() => return Err(Failure::NoResponse),
             Some(Err(_) | Ok(0)) => return Err(Failure::UpstreamBroke),
             Some(Ok(_)) => {}

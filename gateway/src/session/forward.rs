@@ -232,6 +232,7 @@ pub(super) fn settle(ended: Ended, tally: &Tally, record: &mut Record) -> Result
                 Failure::NoResponse | Failure::UpstreamBroke => {
                     (Reason::UpstreamReset, ClosedBy::Upstream)
                 }
+                Failure::TurnedAway(reason) => (reason, ClosedBy::Upstream),
                 Failure::BadResponse => (Reason::BadResponse, ClosedBy::Gateway),
                 Failure::BadBody => (Reason::BadRequest, ClosedBy::Gateway),
                 Failure::ClientBroke => (Reason::ClientGone, ClosedBy::Client),

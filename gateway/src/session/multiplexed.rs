@@ -36,12 +36,20 @@ pub(super) fn parked(
 }
 
 /// Begins HTTP/2 with an origin that chose it.
-pub(super) async fn begin(reached: Reached, live: &Live) -> Result<Arc<Upstream>, Reason> {
+pub(super) async fn begin(
+    reached: Reached,
+    live: &Live,
+    record: &mut Record,
+) -> Result<Arc<Upstream>, Reason> {
     let Reached {
         address, stream, ..
     } = reached;
     let certificate = stream.certificate().clone();
-    let upstream = Upstream::open(stream.into_io(), address, live.settings.dial).await?;
+    let opening = Upstream::open(stream.into_io(), address, live.settings.dial);
+    let upstream = opening.await.map_err(|error| {
+        record.fields.detail = Some(error.detail).filter(|detail| !detail.is_empty());
+        error.reason
+    })?;
     Ok(Arc::new(upstream.with_certificate(certificate)))
 }
 
@@ -102,6 +110,6 @@ impl Again {
         if reached.protocol() != Some(HTTP2) {
             return Err(Reason::Origin(OriginReason::Alpn));
         }
-        begin(reached, live).await
+        begin(reached, live, record).await
     }
 }

@@ -221,7 +221,9 @@ async fn reach(
         }
     };
     if reached.protocol() == Some(HTTP2) {
-        return multiplexed::begin(reached, live).await.map(Ready::Http2);
+        return multiplexed::begin(reached, live, record)
+            .await
+            .map(Ready::Http2);
     }
     Ok(Ready::Http1(Box::new(reached)))
 }

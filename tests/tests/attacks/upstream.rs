@@ -13,6 +13,8 @@ use exitgate_tests::tunnel::handshake;
 use exitgate_tests::world::{ORIGIN, Reached};
 use rustls::ServerConfig;
 use rustls::server::WebPkiClientVerifier;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio_rustls::TlsAcceptor;
 
 /// The method makes the gateway look inside.
 const GETS: &str = "  - {name: reads, action: Allow, to: {hosts: [ok.test, also.test, \"*.wild.test\"]}, http: {methods: [GET]}}\n";
@@ -93,7 +95,7 @@ fn is_large(case: &Case) -> bool {
 }
 
 /// A server that lets in only who shows a certificate of this authority.
-fn asking(opened: &Opened, clients: &Authority) -> Arc<ServerConfig> {
+fn asking(opened: &Opened, clients: &Authority, alpn: &[u8]) -> Arc<ServerConfig> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let verifier =
         WebPkiClientVerifier::builder_with_provider(Arc::new(clients.roots()), provider.clone());
@@ -104,8 +106,40 @@ fn asking(opened: &Opened, clients: &Authority) -> Arc<ServerConfig> {
         .with_client_cert_verifier(verifier.build().unwrap())
         .with_single_cert(vec![leaf.certificate], leaf.key)
         .unwrap();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![alpn.to_vec()];
     Arc::new(config)
+}
+
+/// More than the end of a handshake without a certificate takes, and less than that and a request.
+const FLIGHT: usize = 130;
+
+/// The same server, which reads the end of a client's handshake only once more has come: what TLS 1.3 lets a client send
+/// before it knows that it is refused.
+async fn asking_late(config: Arc<ServerConfig>) -> Origin {
+    Origin::scripted(ORIGIN, move |wire| {
+        let acceptor = TlsAcceptor::from(Arc::clone(&config));
+        async move {
+            let (near, far) = tokio::io::duplex(64 * 1024);
+            let (mut from_client, mut to_client) = tokio::io::split(wire.into_stream());
+            let (mut from_server, mut to_server) = tokio::io::split(near);
+            let back = async {
+                tokio::io::copy(&mut from_server, &mut to_client).await?;
+                to_client.shutdown().await
+            };
+            let forth = async {
+                let mut bytes = Vec::with_capacity(16 * 1024);
+                from_client.read_buf(&mut bytes).await?;
+                to_server.write_all(&bytes).await?;
+                bytes.clear();
+                while bytes.len() <= FLIGHT && from_client.read_buf(&mut bytes).await? > 0 {}
+                to_server.write_all(&bytes).await?;
+                tokio::io::copy(&mut from_client, &mut to_server).await
+            };
+            let (served, ..) = tokio::join!(acceptor.accept(far), back, forth);
+            assert!(served.is_err(), "a client without a certificate");
+        }
+    })
+    .await
 }
 
 rows! {
@@ -162,7 +196,7 @@ rows! {
         let opened = opened.tls(&format!(
             "    upstreams: [{{name: partner, hosts: [also.test], clientCertificate: {{certFile: {certificate}, keyFile: {key}}}}}]\n"
         ));
-        let origin = Origin::https(ORIGIN, asking(&opened, &clients)).await;
+        let origin = Origin::https(ORIGIN, asking(&opened, &clients, b"http/1.1")).await;
         let (mut world, port) = opened.world_of(GETS, origin, Reached::Unchecked).await;
         world.may_ask(&["ok.test", "also.test"]);
         // The client has a certificate that the origin would take. Nobody asks it for that, and it is not passed on.
@@ -188,9 +222,21 @@ rows! {
         assert_eq!((answer.status, &*answer.text()), (200, "origin over TLS"), "{}", answer.head);
         world.allowed().host("also.test");
         drop(wire);
+        // Refused late: after we took the handshake for done.
+        for alpn in ["http/1.1", "h2"] {
+            let origin = asking_late(asking(&opened, &clients, alpn.as_bytes())).await;
+            let number = world.add(origin, Reached::Times(1));
+            let port = world.origin(number).port();
+            let mut wire = opened.open_as(&world, "ok.test", port, &["h2", "http/1.1"]).await;
+            let answer = wire.ask(get(&format!("ok.test:{port}"), "/")).await;
+            world.refused(&answer, 502, &["client-certificate-required"]).host("ok.test");
+        }
         let records = world.finish().await;
-        let hint = records.iter().find(|record| record.host() == "ok.test").unwrap();
-        assert!(hint.detail().contains("clientCertificate"), "no advice: {hint:#?}");
+        let hints = records.iter().filter(|record| record.host() == "ok.test").collect::<Vec<_>>();
+        assert_eq!(hints.len(), 4, "{hints:#?}");
+        for hint in hints {
+            assert!(hint.detail().contains("clientCertificate"), "no advice: {hint:#?}");
+        }
     }
 
     async fn row_164_verification_switched_off_for_one_host() {
