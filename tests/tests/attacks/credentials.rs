@@ -1,10 +1,14 @@
 //! Row 68: credentials that the gateway adds.
 
+use std::collections::BTreeSet;
+
+use exitgate_tests::client::Wire;
+use exitgate_tests::deadline::within;
 use exitgate_tests::http2::request;
 use exitgate_tests::opened::{Opened, get};
 use exitgate_tests::origin::{Answered, Manners};
 use exitgate_tests::rows;
-use exitgate_tests::world::{ORIGIN, Reached};
+use exitgate_tests::world::{ORIGIN, Reached, World};
 
 /// Adds a credential to what goes to `ok.test`, and looks into the other without any.
 const INJECTS: &str = "  - {name: with-key, action: Allow, to: {hosts: [ok.test]}, inject: {credentialRef: {name: key}}}\n  - {name: without, action: Allow, to: {hosts: [also.test]}, tls: {mode: Inspect}}\n";
@@ -20,6 +24,46 @@ metadata: {{name: key, namespace: default}}
 spec: {{header: Authorization, prefix: \"Bearer \", hosts: [ok.test], valueFrom: {{file: {file}}}}}
 "
     )
+}
+
+/// The value that reaches the origin, asked until it is another one than `before`.
+async fn value_other_than(world: &mut World, wire: &mut Wire, before: &str) -> String {
+    let port = world.origin(0).port();
+    let changed = async {
+        loop {
+            let answer = wire.ask(get(&format!("ok.test:{port}"), "/")).await;
+            assert_eq!(answer.status, 200, "{}", answer.head);
+            world.allowed().rule("with-key");
+            let requests = world.origin(0).seen.requests.all();
+            let value = requests.last().unwrap().headers("authorization").concat();
+            if value != before {
+                return value;
+            }
+        }
+    };
+    within("another value", changed).await
+}
+
+/// A file that changes needs neither a restart nor a new connection, and the policy's revision stays.
+async fn another_value_is_used_at_once() {
+    let opened = Opened::new();
+    let plan = opened.plan(INJECTS).document(&credential(&opened));
+    let mut world = plan.start().await;
+    world.add(opened.origin(ORIGIN).await, Reached::Times(1));
+    world.may_ask(&["ok.test"]);
+    let port = world.origin(0).port();
+    let mut wire = opened.open(&world, "ok.test", port).await;
+    let first = value_other_than(&mut world, &mut wire, "").await;
+    assert_eq!(first, format!("Bearer {SECRET}"));
+    opened.replace("secret", "another-one\n");
+    let second = value_other_than(&mut world, &mut wire, &first).await;
+    assert_eq!(second, "Bearer another-one");
+    drop(wire);
+    let records = world.finish().await;
+    let revisions = records
+        .iter()
+        .map(|record| record.0.pointer("/exitgate/revision").unwrap().as_str());
+    assert_eq!(revisions.collect::<BTreeSet<_>>().len(), 1);
 }
 
 rows! {
@@ -72,5 +116,7 @@ rows! {
         for record in world.finish().await {
             assert!(!record.1.contains(SECRET), "{}", record.1);
         }
+
+        another_value_is_used_at_once().await;
     }
 }
