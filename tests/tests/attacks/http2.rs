@@ -194,6 +194,51 @@ async fn flooded(what: &str, times: u32, flood: impl Fn(u32, &str) -> Vec<Frame>
     );
 }
 
+/// A `#` has no place in a path. The library cuts it off with what follows, and what is left is judged, recorded and sent.
+async fn fragments_are_cut_before_the_verdict() {
+    let rules = "  - {name: open, action: Allow, to: {hosts: [ok.test]}, http: {paths: [/open]}}\n";
+    let opened = Opened::new();
+    let (mut world, port) = opened.http2_world(rules, ORIGIN, Reached::Times(1)).await;
+    world.may_ask(&["ok.test"]);
+    let authority = format!("ok.test:{port}");
+    let mut frames = opened.frames(&world, "ok.test", port, &[]).await;
+    let paths = [
+        ("/open#", 200),
+        ("/open#/../closed", 200),
+        ("/open?a=1#b", 200),
+        ("/closed#/../open", 403),
+        ("/#/open", 403),
+    ];
+    for (stream, (path, status)) in (1..).step_by(2).zip(paths) {
+        let fields = request("GET", &authority, path);
+        frames.send(&Frame::headers(stream, &fields, true)).await;
+        let head = frames.until(stream, &[RST_STREAM, HEADERS]).await;
+        assert_eq!((head.kind, head.status()), (HEADERS, status), "{path}");
+        if status == 200 {
+            world.allowed().rule("open");
+        } else {
+            world.closed(&["no-rule"]);
+        }
+    }
+    assert_eq!(
+        world.origin(0).request_lines(),
+        [
+            "GET /open HTTP/2",
+            "GET /open HTTP/2",
+            "GET /open?a=1 HTTP/2"
+        ]
+    );
+    drop(frames);
+    let records = world.finish().await;
+    let shown = records
+        .iter()
+        .map(|record| record.0.pointer("/http_request/url/path").unwrap());
+    assert_eq!(
+        shown.collect::<Vec<_>>(),
+        ["/open", "/open", "/open", "/closed", "/"]
+    );
+}
+
 /// A WebSocket handshake over HTTP/2 (RFC 8441).
 fn web_socket(authority: &str, path: &str) -> http::Request<()> {
     let mut request = http2::request("CONNECT", authority, path);
@@ -306,6 +351,7 @@ rows! {
             shape("a protocol without CONNECT", |stream, authority| alone(stream, &[GET, HTTPS, (":authority", authority), ROOT, (":protocol", "websocket")])),
         ])
         .await;
+        fragments_are_cut_before_the_verdict().await;
     }
 
     async fn row_136_floods() {
