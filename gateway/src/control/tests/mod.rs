@@ -390,7 +390,7 @@ async fn secrets_stay_in_memory() {
 async fn the_controller_may_go_and_certificates_are_renewed() {
     let (mut controller, folder) = (Controller::start().await, Folder::new());
     let mut config = controller.config(&folder);
-    config.pace.heartbeat = Duration::from_millis(20);
+    config.pace.heartbeat = Duration::from_secs(1);
     let gateway = Gateway::start(config);
     let mut session = controller.session().await;
     let update = controller.script.snapshot(1, &snapshot(&["a"]));
@@ -403,9 +403,16 @@ async fn the_controller_may_go_and_certificates_are_renewed() {
             reason: "an update of the controller".to_owned(),
         }))
         .await;
-    let mut session = controller.session().await;
+    let _session = controller.session().await;
     assert_eq!(controller.script.tokens.lock().len(), 1, "no need to enrol");
+    assert!(gateway.place.state.current().is_some());
+    gateway.client.stop().await;
+
     // Silence: it is taken for gone.
+    let mut config = controller.config(&folder);
+    config.pace.heartbeat = Duration::from_millis(20);
+    let gateway = Gateway::start(config);
+    let mut session = controller.session().await;
     assert!(session.hear().await.is_none());
     let _session = controller.session().await;
     assert!(gateway.place.state.current().is_some());
