@@ -2,5 +2,6 @@
 
 pub mod api;
 pub mod crd;
+pub mod index;
 pub mod kube;
 pub mod source;

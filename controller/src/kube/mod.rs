@@ -6,7 +6,6 @@
 
 mod accepted;
 mod admission;
-mod event;
 mod lease;
 mod status;
 mod token;
@@ -23,6 +22,8 @@ pub use token::{AUDIENCE, Caller, TokenError, TokenReviewer};
 pub use watch::watch;
 
 use kube::{Client, Config};
+
+use crate::index::event;
 
 /// Why there is no client.
 #[derive(Debug, thiserror::Error)]

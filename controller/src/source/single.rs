@@ -5,7 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use exitgate_policy::{
-    CredentialResource, ObjectRef, PolicyResource, SetContent, SetResource, Severity, Snapshot,
+    CredentialResource, EgressGatewaySpec, ObjectRef, PolicyResource, SetContent, SetResource,
+    Severity, Snapshot,
 };
 use serde_json::Value;
 
@@ -186,20 +187,24 @@ fn place(object: ReadObject, among: &Snapshot, found: &mut Vec<Finding>) -> Snap
             },
         ),
         Spec::Gateway(spec) => {
-            found.extend(
-                settings::check(&spec)
-                    .into_iter()
-                    .map(|(severity, path, message)| Finding {
-                        severity,
-                        path,
-                        message,
-                    }),
-            );
+            found.extend(check_settings(&spec));
             snapshot.gateway = name;
             snapshot.settings = *spec;
         }
     }
     snapshot
+}
+
+/// What is wrong with settings, whatever machine they are for.
+pub fn check_settings(spec: &EgressGatewaySpec) -> Vec<Finding> {
+    let findings = settings::check(spec).into_iter();
+    findings
+        .map(|(severity, path, message)| Finding {
+            severity,
+            path,
+            message,
+        })
+        .collect()
 }
 
 #[cfg(test)]
