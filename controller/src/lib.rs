@@ -2,8 +2,5 @@
 
 pub mod api;
 pub mod crd;
-pub mod index;
 pub mod kube;
-pub mod serve;
 pub mod source;
-pub mod trust;

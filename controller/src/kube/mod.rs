@@ -6,6 +6,7 @@
 
 mod accepted;
 mod admission;
+mod event;
 mod lease;
 mod status;
 mod token;
@@ -22,8 +23,6 @@ pub use token::{AUDIENCE, Caller, TokenError, TokenReviewer};
 pub use watch::watch;
 
 use kube::{Client, Config};
-
-use crate::index::event;
 
 /// Why there is no client.
 #[derive(Debug, thiserror::Error)]

@@ -121,11 +121,6 @@ impl Loaded {
         }
     }
 
-    /// The objects that could be identified, valid or not.
-    pub(super) fn read_objects(&self) -> &[Object] {
-        &self.objects
-    }
-
     fn read_file(&mut self, file: &Path, schemas: &Schemas) {
         let file: Arc<Path> = Arc::from(file);
         let text = match files::read_document(&file) {

@@ -6,7 +6,6 @@
 
 mod credential;
 mod document;
-mod events;
 mod feed;
 mod files;
 mod load;
@@ -21,11 +20,10 @@ mod testing;
 mod watch;
 
 pub use document::{Position, read_yaml};
-pub use events::DIRECTORY;
 pub use files::LoadError;
 pub use load::{Loaded, Options, load};
 pub use object::Spec;
 pub use report::{Diagnostic, count};
 pub use schema::closest;
-pub use single::{Finding, ObjectReader, ReadObject, check_settings};
+pub use single::{Finding, ObjectReader, ReadObject};
 pub use watch::Watcher;

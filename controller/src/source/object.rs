@@ -22,8 +22,6 @@ pub(super) struct Object {
     pub(super) namespace: Option<String>,
     pub(super) name: String,
     pub(super) spec: Option<Spec>,
-    /// Whether there was a spec before someone took it.
-    pub(super) valid: bool,
     pub(super) file: Arc<Path>,
     pub(super) node: Node,
 }
@@ -167,12 +165,10 @@ impl Reader<'_> {
             namespace,
             name,
             spec: None,
-            valid: false,
             file: Arc::clone(self.file),
             node,
         };
         object.spec = self.spec(&object);
-        object.valid = object.spec.is_some();
         Some(object)
     }
 

@@ -5,8 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use exitgate_policy::{
-    CredentialResource, EgressGatewaySpec, ObjectRef, PolicyResource, SetContent, SetResource,
-    Severity, Snapshot,
+    CredentialResource, ObjectRef, PolicyResource, SetContent, SetResource, Severity, Snapshot,
 };
 use serde_json::Value;
 
@@ -187,24 +186,20 @@ fn place(object: ReadObject, among: &Snapshot, found: &mut Vec<Finding>) -> Snap
             },
         ),
         Spec::Gateway(spec) => {
-            found.extend(check_settings(&spec));
+            found.extend(
+                settings::check(&spec)
+                    .into_iter()
+                    .map(|(severity, path, message)| Finding {
+                        severity,
+                        path,
+                        message,
+                    }),
+            );
             snapshot.gateway = name;
             snapshot.settings = *spec;
         }
     }
     snapshot
-}
-
-/// What is wrong with settings, whatever machine they are for.
-pub fn check_settings(spec: &EgressGatewaySpec) -> Vec<Finding> {
-    let findings = settings::check(spec).into_iter();
-    findings
-        .map(|(severity, path, message)| Finding {
-            severity,
-            path,
-            message,
-        })
-        .collect()
 }
 
 #[cfg(test)]

@@ -54,39 +54,23 @@ pub(crate) enum Selector {
 impl Selector {
     pub(crate) fn selects(&self, workload: &Workload) -> bool {
         match self {
-            Self::Cluster(subject) => cluster_selects(subject, workload),
-            Self::Namespace(namespace, subject) => namespace_selects(namespace, subject, workload),
-        }
-    }
-}
-
-fn cluster_selects(subject: &ClusterSubject, workload: &Workload) -> bool {
-    (subject.namespaces.is_empty() || subject.namespaces.contains(&workload.namespace))
-        && subject
-            .namespace_selector
-            .matches(&workload.namespace_labels)
-        && subject.pod_selector.matches(&workload.labels)
-        && account_matches(&subject.service_accounts, workload)
-}
-
-fn namespace_selects(namespace: &str, subject: &Subject, workload: &Workload) -> bool {
-    *namespace == *workload.namespace
-        && subject.pod_selector.matches(&workload.labels)
-        && (subject.service_accounts.is_empty()
-            || workload
-                .service_account
-                .as_ref()
-                .is_some_and(|name| subject.service_accounts.contains(name)))
-}
-
-impl PolicyResource {
-    /// Whether the policy is for this workload.
-    pub fn selects(&self, workload: &Workload) -> bool {
-        match self {
-            Self::Cluster { spec, .. } => cluster_selects(&spec.subject, workload),
-            Self::Namespaced {
-                namespace, spec, ..
-            } => namespace_selects(namespace, &spec.subject, workload),
+            Self::Cluster(subject) => {
+                (subject.namespaces.is_empty() || subject.namespaces.contains(&workload.namespace))
+                    && subject
+                        .namespace_selector
+                        .matches(&workload.namespace_labels)
+                    && subject.pod_selector.matches(&workload.labels)
+                    && account_matches(&subject.service_accounts, workload)
+            }
+            Self::Namespace(namespace, subject) => {
+                **namespace == *workload.namespace
+                    && subject.pod_selector.matches(&workload.labels)
+                    && (subject.service_accounts.is_empty()
+                        || workload
+                            .service_account
+                            .as_ref()
+                            .is_some_and(|name| subject.service_accounts.contains(name)))
+            }
         }
     }
 }

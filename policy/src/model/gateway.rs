@@ -16,10 +16,6 @@ use super::{
 pub struct EgressGatewaySpec {
     /// Which workloads the gateways of this fleet serve: those of their own node, or all that are selected.
     pub scope: Scope,
-    /// The namespaces whose workloads the fleet serves. Absent: all. A workload that several fleets select belongs to the
-    /// first of them by name. It has no meaning where the documents come from a directory.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub namespace_selector: Option<LabelSelector>,
     /// The verdict where no policy decides. Deny unless set.
     pub default_action: DefaultAction,
     /// Whether this fleet acts on denials or only records them.

@@ -19,7 +19,6 @@ pub use name::{ResourceName, ResourceNameError};
 pub use read::{Content, ResourceError, snapshot_of};
 pub use stand_in::StandIn;
 
-use crate::model::EgressGatewaySpec;
 use crate::snapshot::{
     CredentialResource, PolicyResource, SetContent, SetResource, Snapshot, Workload, hex,
 };
@@ -204,16 +203,6 @@ impl Resource {
         }
     }
 
-    /// The settings of a fleet.
-    pub fn settings(gateway: &str, settings: &EgressGatewaySpec) -> Self {
-        Self::new(ResourceName::Settings(gateway.to_owned()), json(settings))
-    }
-
-    /// Whether the documents come from a directory.
-    pub fn standalone(standalone: bool) -> Self {
-        Self::new(ResourceName::Standalone, json(&standalone))
-    }
-
     /// A policy, with what stands in for it.
     pub fn policy(policy: &PolicyResource) -> Self {
         let body = match policy {
@@ -266,8 +255,11 @@ impl Snapshot {
 
     fn all_but_sets(&self) -> Vec<Resource> {
         let mut all = vec![
-            Resource::settings(&self.gateway, &self.settings),
-            Resource::standalone(self.standalone),
+            Resource::new(
+                ResourceName::Settings(self.gateway.clone()),
+                json(&self.settings),
+            ),
+            Resource::new(ResourceName::Standalone, json(&self.standalone)),
         ];
         all.extend(self.policies.iter().map(Resource::policy));
         all.extend(self.credentials.iter().map(Resource::credential));
